@@ -259,6 +259,22 @@ fn publish_qos(byte1: u8) -> QoS {
     }
 }
 
+/// Takes one whole packet from the front of `buffer`, read in place or by its codec; none if it is not complete yet.
+pub(super) fn take_request(
+    version: Version,
+    buffer: &mut BytesMut,
+    packet_max_bytes: usize,
+) -> Result<Option<Request>, Fault> {
+    if let Some(acknowledged) = take_acknowledgement(buffer, packet_max_bytes) {
+        return Ok(Some(acknowledged.into()));
+    }
+    if let Some(publish) = take_small_publish(version, buffer, packet_max_bytes) {
+        return Ok(Some(Request::Publish(publish)));
+    }
+    let Some((header, frame)) = take_frame(buffer, packet_max_bytes)? else { return Ok(None) };
+    read_request(version, header, frame).map(Some)
+}
+
 /// A packet that follows the CONNECT.
 pub(super) fn read_request(version: Version, header: Header, frame: BytesMut) -> Result<Request, Fault> {
     let remaining = header.frame - header.length;

@@ -232,7 +232,8 @@ impl<S: Stream> Session<S> {
                 // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
                 consume_budget().await;
             }
-            if !self.link.is_full() && self.batch.yields() {
+            // With a full window, nothing can be added but answers.
+            if self.has_room() && self.batch.yields() {
                 yield_now().await;
                 continue;
             }

@@ -308,6 +308,26 @@ proptest! {
     }
 }
 
+#[test]
+fn packets_are_taken_one_by_one_however_they_are_read() {
+    let forms = [
+        packet(0x40, &[1, 2]),
+        packet(0x32, b"\0\x03a/b\0\x09hi"),
+        packet(0xc0, &[]),
+        packet(0x82, b"\0\x07\0\x01a\x01"),
+        packet(0x30, b"\0\x03a/b"),
+    ];
+    let mut buffer = BytesMut::from(&forms.concat()[..]);
+    buffer.truncate(buffer.len() - 1);
+    for form in &forms[..4] {
+        assert_eq!(take_request(Version::V4, &mut buffer, MAX).map(Option::unwrap), read(Version::V4, form));
+    }
+    assert_eq!(take_request(Version::V4, &mut buffer, MAX), Ok(None));
+    assert_eq!(buffer, forms[4][..forms[4].len() - 1]);
+    let mut bad = BytesMut::from(&[0x36, 2, 0, 0][..]);
+    assert_eq!(take_request(Version::V4, &mut bad, MAX), Err(Fault::Malformed));
+}
+
 /// Takes a packet in place, where that is possible.
 fn take_in_place(version: Version, buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Request> {
     let acknowledged = take_acknowledgement(buffer, packet_max_bytes).map(Request::from);

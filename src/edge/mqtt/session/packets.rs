@@ -113,11 +113,13 @@ impl<S: Stream> Session<S> {
     fn next_packet(&mut self) -> Result<Option<Request>, End> {
         let (version, packet_max_bytes) = (self.exchange.version(), self.edge.config.packet_max_bytes);
         while self.reads() {
-            let (request, bytes) = match codec::take_frame(&mut self.link.input, packet_max_bytes) {
+            let before = self.link.input.len();
+            let request = match codec::take_request(version, &mut self.link.input, packet_max_bytes) {
                 Ok(None) => break,
-                Ok(Some((header, frame))) => (codec::read_request(version, header, frame), header.frame),
-                Err(fault) => (Err(fault), 0),
+                Ok(Some(request)) => Ok(request),
+                Err(fault) => Err(fault),
             };
+            let bytes = before - self.link.input.len();
             match (&mut self.waiting, request) {
                 (Some(_), Ok(request)) if Waiting::goes_ahead(&request) => return Ok(Some(request)),
                 (Some(waiting), request) => {
