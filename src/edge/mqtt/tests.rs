@@ -350,7 +350,8 @@ async fn messages_of_all_forms_keep_their_order_and_are_answered_in_it() {
     let mut sent = Vec::new();
     let mut batch = Vec::new();
     for number in 0..300u16 {
-        let qos = [1, 1, 2, 0][usize::from(number) % 4];
+        // Those of QoS 2 are not completed here, and are fewer than a window.
+        let qos = if number % 20 == 2 { 2 } else { [1, 1, 1, 0][usize::from(number) % 4] };
         let size = if number % 7 == 3 { 5000 } else { 2 };
         let mut payload = number.to_be_bytes().to_vec();
         payload.resize(size, b'x');
