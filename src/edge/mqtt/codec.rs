@@ -175,40 +175,21 @@ pub(super) fn take_frame(buffer: &mut BytesMut, packet_max_bytes: usize) -> Resu
     }
 }
 
-/// An acknowledgement without a reason, which both versions write in four bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Acknowledged {
-    PubAck(u16),
-    PubRec(u16),
-    PubRel(u16),
-    PubComp(u16),
-}
-
-impl From<Acknowledged> for Request {
-    fn from(acknowledged: Acknowledged) -> Self {
-        match acknowledged {
-            Acknowledged::PubAck(id) => Self::PubAck(id),
-            Acknowledged::PubRec(id) => Self::PubRec { id, refused: false },
-            Acknowledged::PubRel(id) => Self::PubRel(id),
-            Acknowledged::PubComp(id) => Self::PubComp(id),
-        }
-    }
-}
-
-/// Takes an acknowledgement of four bytes from the front of `buffer`. None of another packet, which stays there.
+/// Takes an acknowledgement without a reason, which both versions write in four bytes, from the front of `buffer`. None of
+/// another packet, which stays there.
 #[inline]
-pub(super) fn take_acknowledgement(buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Acknowledged> {
+pub(super) fn take_acknowledgement(buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Request> {
     let &[byte1, 2, high, low] = buffer.first_chunk()? else { return None };
     let id = Some(u16::from_be_bytes([high, low])).filter(|id| *id != 0 && packet_max_bytes >= 4)?;
-    let acknowledged = match byte1 {
-        0x40 => Acknowledged::PubAck(id),
-        0x50 => Acknowledged::PubRec(id),
-        0x62 => Acknowledged::PubRel(id),
-        0x70 => Acknowledged::PubComp(id),
+    let acknowledgement = match byte1 {
+        0x40 => Request::PubAck(id),
+        0x50 => Request::PubRec { id, refused: false },
+        0x62 => Request::PubRel(id),
+        0x70 => Request::PubComp(id),
         _ => return None,
     };
     buffer.advance(4);
-    Some(acknowledged)
+    Some(acknowledgement)
 }
 
 /// Takes a PUBLISH from the front of `buffer` if it has a topic, no properties and a payload that is copied anyway. None of
@@ -265,8 +246,8 @@ pub(super) fn take_request(
     buffer: &mut BytesMut,
     packet_max_bytes: usize,
 ) -> Result<Option<Request>, Fault> {
-    if let Some(acknowledged) = take_acknowledgement(buffer, packet_max_bytes) {
-        return Ok(Some(acknowledged.into()));
+    if let Some(acknowledgement) = take_acknowledgement(buffer, packet_max_bytes) {
+        return Ok(Some(acknowledgement));
     }
     if let Some(publish) = take_small_publish(version, buffer, packet_max_bytes) {
         return Ok(Some(Request::Publish(publish)));

@@ -364,14 +364,12 @@ impl<S: Stream> Session<S> {
             for delivery in taken.deliveries {
                 self.deliver(&delivery)?;
             }
-            match other {
-                Some(incoming) => {
-                    if self.take(incoming)? {
-                        return Ok(true);
-                    }
+            if let Some(incoming) = other {
+                if self.take(incoming)? {
+                    return Ok(true);
                 }
-                None if is_all => break,
-                None => {}
+            } else if is_all {
+                break;
             }
         }
         Ok(false)

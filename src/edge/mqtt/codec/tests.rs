@@ -330,8 +330,8 @@ fn packets_are_taken_one_by_one_however_they_are_read() {
 
 /// Takes a packet in place, where that is possible.
 fn take_in_place(version: Version, buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Request> {
-    let acknowledged = take_acknowledgement(buffer, packet_max_bytes).map(Request::from);
-    acknowledged.or_else(|| take_small_publish(version, buffer, packet_max_bytes).map(Request::Publish))
+    let acknowledgement = take_acknowledgement(buffer, packet_max_bytes);
+    acknowledgement.or_else(|| take_small_publish(version, buffer, packet_max_bytes).map(Request::Publish))
 }
 
 /// Whether the packet at the front is taken in place. Then it is the one that the codec reads; otherwise nothing is taken.

@@ -71,12 +71,12 @@ impl<S: Stream> Session<S> {
             if self.waiting.is_none() {
                 // Most packets are of these two forms, and nothing is put off.
                 match codec::take_acknowledgement(&mut self.link.input, packet_max_bytes) {
-                    Some(codec::Acknowledged::PubAck(id)) => {
+                    Some(Request::PubAck(id)) => {
                         self.puback(id);
                         continue;
                     }
                     Some(other) => {
-                        self.answer_request(other.into())?;
+                        self.answer_request(other)?;
                         continue;
                     }
                     None => {}
