@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Answers that require a commit are sent after it (`pending`), in the order of the packets; meanwhile the next packets
-//! are taken, so that many acknowledgements share one sync. A session with many messages lets other tasks have a turn before it
-//! writes (`batch`). A message for a subscriber that is behind is held, and
+//! are taken, so that many acknowledgements share one sync. A session with many messages reads
+//! before it writes (`batch`). A message for a subscriber that is behind is held, and
 //! later packets of the client are put off (`waiting`).
 //!
 //! The hub's shutdown comes through the mailbox like every other reason to close. A client that does not read fills
@@ -29,7 +29,6 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::task::coop::consume_budget;
-use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::connect::Will;
@@ -231,11 +230,6 @@ impl<S: Stream> Session<S> {
                 }
                 // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
                 consume_budget().await;
-            }
-            // With a full window, nothing can be added but answers.
-            if self.has_room() && self.batch.yields() {
-                yield_now().await;
-                continue;
             }
             let reads = self.reads();
             if !reads {
