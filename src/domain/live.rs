@@ -25,6 +25,13 @@ fn is_counted(name: &str) -> bool {
     (1..=32).contains(&name.len())
 }
 
+/// A publication of a client that is not routed yet: something has to be looked up for it first.
+#[derive(Debug)]
+pub struct Undecided {
+    publication: Arc<Publication>,
+    receipt: Option<Receipt>,
+}
+
 /// The event of an unread message, with its number in a user's stream.
 pub type UnreadEvent = (Event, Option<u64>);
 
@@ -254,32 +261,58 @@ impl Hub {
     /// not delivered and not retained. The edge waits for [`Reached::held`] and [`Reached::commit`] before it
     /// acknowledges the message. Errors: `Forbidden`, `Full` (no room to retain it), `DiskFull` (no room to store it).
     pub async fn publish(&self, party: &Party, publication: Publication) -> Result<Reached, DomainError> {
-        self.publish_with(party, publication, None).await
+        match self.publish_at_once(party, Arc::new(publication), None) {
+            Ok(published) => published,
+            Err(undecided) => self.publish_undecided(party, undecided).await,
+        }
     }
 
-    /// As [`Self::publish`]; with a receipt for a message of QoS 2, which is stored together with it, so that the
-    /// message is never routed again, even after a crash.
-    pub async fn publish_with(
+    /// As [`Self::publish`], without waiting: a publication for which something has to be looked up is returned for
+    /// [`Self::publish_undecided`]. The receipt of a message of QoS 2 is stored together with it, so that the message is
+    /// never routed again, even after a crash.
+    pub fn publish_at_once(
         &self,
         party: &Party,
-        publication: Publication,
+        publication: Arc<Publication>,
         receipt: Option<Receipt>,
-    ) -> Result<Reached, DomainError> {
+    ) -> Result<Result<Reached, DomainError>, Undecided> {
+        let topic = publication.topic.as_str();
+        match rule(party, Action::Publish, topic) {
+            Rule::Allowed if self.cluster_of(party).is_none() && chat_of(topic).is_none() => {
+                Ok(self.route_here(publication, receipt))
+            }
+            Rule::Forbidden | Rule::ToHub => Ok(Err(DomainError::Forbidden)),
+            Rule::Allowed | Rule::IfOwnerOf(_) | Rule::IfFriendOf(_) | Rule::IfMemberOf(_) => {
+                Err(Undecided { publication, receipt })
+            }
+        }
+    }
+
+    /// As [`Self::publish`].
+    pub async fn publish_undecided(&self, party: &Party, undecided: Undecided) -> Result<Reached, DomainError> {
+        let Undecided { publication, receipt } = undecided;
         self.check(party, Action::Publish, publication.topic.as_str()).await?;
         if self.is_silent(party, &publication.topic).await? {
             return Ok(self.router.drop_once(receipt));
         }
-        // A message that need not be stored is delivered all the same.
-        if !self.space.has_room(0) && self.router.would_store(&publication) {
-            return Err(DomainError::DiskFull);
-        }
-        let reached = match (self.cluster_of(party), receipt) {
-            (Some(cluster), receipt) => self.publish_to_hubs(cluster, publication, receipt).await?,
-            (None, Some(receipt)) => self.router.publish_once(publication, receipt),
-            (None, None) => self.router.publish(publication),
-        };
-        // The held deliveries of a refused message are dropped, as it is not acknowledged.
-        if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
+        let Some(cluster) = self.cluster_of(party) else { return self.route_here(publication, receipt) };
+        self.check_room_to_store(&publication)?;
+        routed(self.publish_to_hubs(cluster, publication, receipt).await?)
+    }
+
+    /// Routes a permitted publication to the clients of this hub.
+    fn route_here(&self, publication: Arc<Publication>, receipt: Option<Receipt>) -> Result<Reached, DomainError> {
+        self.check_room_to_store(&publication)?;
+        routed(match receipt {
+            Some(receipt) => self.router.publish_once(publication, receipt),
+            None => self.router.publish(publication),
+        })
+    }
+
+    /// A message that need not be stored is delivered all the same if the disk is full.
+    fn check_room_to_store(&self, publication: &Publication) -> Result<(), DomainError> {
+        let is_refused = !self.space.has_room(0) && self.router.would_store(publication);
+        if is_refused { Err(DomainError::DiskFull) } else { Ok(()) }
     }
 
     /// Publishes for a client without MQTT's options. Returns when the slow subscribers have room for the message and
@@ -438,6 +471,11 @@ impl Hub {
             Rule::IfMemberOf(chat) => Ok(self.store.is_member(party, chat).await?),
         }
     }
+}
+
+/// The held deliveries of a refused message are dropped, as it is not acknowledged.
+fn routed(reached: Reached) -> Result<Reached, DomainError> {
+    if reached.retain_refused { Err(DomainError::Full("retained message")) } else { Ok(reached) }
 }
 
 /// The chat whose topic this is.

@@ -109,7 +109,7 @@ pub use crate::ports::clock;
 pub use crate::ports::files::{AMR, FileKind, StoredFile};
 pub use crate::ports::progress::{Counter, Progress, Step, Unit};
 pub use crate::ports::router::{
-    Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle,
+    Announced, CloseReason, Deliveries, Delivery, Form, Incoming, Mailbox, MailboxHandle, Payload, SessionHandle, Taken,
 };
 pub use crate::ports::store::{Before, Block, UnreadMessage};
 

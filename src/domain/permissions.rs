@@ -41,6 +41,7 @@ pub fn guest() -> Party {
 }
 
 /// Whether this is the client of [`guest`].
+#[inline]
 pub fn is_guest(who: &Party) -> bool {
     matches!(who, Party::Toy(toy) if toy.is_nobody())
 }

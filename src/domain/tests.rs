@@ -3,6 +3,7 @@
 mod erasing;
 mod household;
 mod places;
+mod publishing;
 mod rest;
 mod retention;
 mod sending;

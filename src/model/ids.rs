@@ -109,6 +109,7 @@ impl ToyId {
     }
 
     /// Whether this is the id of no toy.
+    #[inline]
     pub fn is_nobody(&self) -> bool {
         self.0 == Self::NOBODY
     }

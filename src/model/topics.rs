@@ -11,6 +11,7 @@ pub struct Topic(pub(super) Box<str>);
 
 impl Topic {
     /// The topic's text.
+    #[inline]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -20,7 +21,7 @@ impl FromStr for Topic {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        if text.is_empty() || text.len() > 65_535 || text.contains(['+', '#', '\0']) {
+        if text.is_empty() || text.len() > 65_535 || text.bytes().any(|byte| matches!(byte, b'+' | b'#' | 0)) {
             return Err(Malformed("a topic name is not empty and has no '+', '#' or NUL"));
         }
         Ok(Self(text.into()))

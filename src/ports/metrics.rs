@@ -6,6 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::model::QoS;
+
 /// The upper bounds of the buckets of a [`Timing`], in seconds. One more bucket is for all longer times.
 const BOUNDS_S: [f64; 15] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
@@ -118,6 +120,7 @@ impl Count {
     }
 
     /// So many more.
+    #[inline]
     pub fn add_many(&self, count: u64) {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
@@ -225,6 +228,39 @@ impl Messages {
     }
 }
 
+/// Messages of one connection that are not in a [`Messages`] yet. All threads share that: a connection that has many
+/// messages at once adds them together.
+#[derive(Debug, Default)]
+pub struct Tally {
+    received: [u32; 3],
+    sent: [u32; 3],
+}
+
+impl Tally {
+    /// One more from the client, of this quality of service.
+    #[inline]
+    pub fn received(&mut self, qos: QoS) {
+        self.received[qos as usize] += 1;
+    }
+
+    /// One more to the client, of this quality of service.
+    #[inline]
+    pub fn sent(&mut self, qos: QoS) {
+        self.sent[qos as usize] += 1;
+    }
+
+    /// Adds them, and begins at 0 again.
+    #[inline]
+    pub fn add_to(&mut self, messages: &Messages) {
+        let ours = self.received.iter_mut().chain(&mut self.sent);
+        for (count, all) in ours.zip(messages.received.iter().chain(&messages.sent)) {
+            if *count > 0 {
+                all.add_many(std::mem::take(count).into());
+            }
+        }
+    }
+}
+
 /// How long something takes.
 #[derive(Debug)]
 pub struct Timing {
@@ -301,6 +337,21 @@ mod tests {
         assert_eq!(COUNT.get(), 1);
         drop(second);
         assert_eq!(COUNT.get(), 0);
+    }
+
+    #[test]
+    fn a_tally_is_added_once() {
+        let messages = Messages::new();
+        let mut tally = Tally::default();
+        let counts = || [&messages.received, &messages.sent].map(|counts| counts.each_ref().map(Count::get));
+        for qos in [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::AtLeastOnce, QoS::ExactlyOnce] {
+            tally.received(qos);
+        }
+        tally.sent(QoS::ExactlyOnce);
+        assert_eq!(counts(), [[0, 0, 0], [0, 0, 0]]);
+        tally.add_to(&messages);
+        tally.add_to(&messages);
+        assert_eq!(counts(), [[1, 2, 1], [0, 0, 1]]);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Hub {
     pub(super) async fn publish_to_hubs(
         &self,
         cluster: &Cluster,
-        publication: Publication,
+        publication: Arc<Publication>,
         receipt: Option<Receipt>,
     ) -> Result<Reached, DomainError> {
         self.check_bus_room(&cluster.bus, &publication)?;

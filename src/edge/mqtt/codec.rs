@@ -13,8 +13,12 @@
 //! - Topics become [`Topic`], filters [`TopicFilter`]: `rumqttd`'s own checks cut a string at its first byte and
 //!   panic on non-ASCII.
 //! - A panic that is left becomes [`Fault::Malformed`].
+//!
+//! The packets that clients send most are read in place, from the read buffer: acknowledgements of four bytes, and PUBLISH
+//! with a small payload and no properties ([`take_acknowledgement`], [`take_small_publish`]). These only take packets that
+//! are whole and well-formed, and leave all others for the codecs, so that there is one judge of faults.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use rumqttd::protocol::{self, Packet, PubRecReason, RetainForwardRule};
 
 use super::properties;
@@ -171,6 +175,87 @@ pub(super) fn take_frame(buffer: &mut BytesMut, packet_max_bytes: usize) -> Resu
     }
 }
 
+/// Takes an acknowledgement without a reason, which both versions write in four bytes, from the front of `buffer`. None of
+/// another packet, which stays there.
+#[inline]
+pub(super) fn take_acknowledgement(buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Request> {
+    let &[byte1, 2, high, low] = buffer.first_chunk()? else { return None };
+    let id = Some(u16::from_be_bytes([high, low])).filter(|id| *id != 0 && packet_max_bytes >= 4)?;
+    let acknowledgement = match byte1 {
+        0x40 => Request::PubAck(id),
+        0x50 => Request::PubRec { id, refused: false },
+        0x62 => Request::PubRel(id),
+        0x70 => Request::PubComp(id),
+        _ => return None,
+    };
+    buffer.advance(4);
+    Some(acknowledgement)
+}
+
+/// Takes a PUBLISH from the front of `buffer` if it has a topic, no properties and a payload that is copied anyway. None of
+/// another packet, or a malformed or incomplete one, which stays there.
+#[inline]
+pub(super) fn take_small_publish(version: Version, buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Publish> {
+    if buffer.first()? >> 4 != 3 {
+        return None;
+    }
+    let header = Header::read(buffer, packet_max_bytes).ok()?.filter(|header| header.flags_are_good())?;
+    let publish = small_publish(version, header.byte1, buffer.get(header.length..header.frame)?)?;
+    buffer.advance(header.frame);
+    Some(publish)
+}
+
+/// The PUBLISH of good flags whose variable header and payload are `body`.
+fn small_publish(version: Version, byte1: u8, body: &[u8]) -> Option<Publish> {
+    let qos = publish_qos(byte1);
+    let (topic, rest) = body.split_at_checked(2 + usize::from(u16_at(body, 0)?))?;
+    let (id, rest) = match qos {
+        QoS::AtMostOnce => (0, rest),
+        _ => (u16_at(rest, 0).filter(|id| *id != 0)?, &rest[2..]),
+    };
+    let payload = match version {
+        Version::V4 => rest,
+        Version::V5 => rest.strip_prefix(&[0])?,
+    };
+    if payload.len() > COPIED_PAYLOAD_BYTES {
+        return None;
+    }
+    Some(Publish {
+        topic: Some(std::str::from_utf8(&topic[2..]).ok()?.parse().ok()?),
+        alias: None,
+        payload: Bytes::copy_from_slice(payload),
+        qos,
+        id,
+        retain: byte1 & 1 != 0,
+        properties: Bytes::new(),
+        expires_in_s: None,
+    })
+}
+
+fn publish_qos(byte1: u8) -> QoS {
+    match byte1 >> 1 & 3 {
+        0 => QoS::AtMostOnce,
+        1 => QoS::AtLeastOnce,
+        _ => QoS::ExactlyOnce,
+    }
+}
+
+/// Takes one whole packet from the front of `buffer`, read in place or by its codec; none if it is not complete yet.
+pub(super) fn take_request(
+    version: Version,
+    buffer: &mut BytesMut,
+    packet_max_bytes: usize,
+) -> Result<Option<Request>, Fault> {
+    if let Some(acknowledgement) = take_acknowledgement(buffer, packet_max_bytes) {
+        return Ok(Some(acknowledgement));
+    }
+    if let Some(publish) = take_small_publish(version, buffer, packet_max_bytes) {
+        return Ok(Some(Request::Publish(publish)));
+    }
+    let Some((header, frame)) = take_frame(buffer, packet_max_bytes)? else { return Ok(None) };
+    read_request(version, header, frame).map(Some)
+}
+
 /// A packet that follows the CONNECT.
 pub(super) fn read_request(version: Version, header: Header, frame: BytesMut) -> Result<Request, Fault> {
     let remaining = header.frame - header.length;
@@ -189,11 +274,7 @@ pub(super) fn read_request(version: Version, header: Header, frame: BytesMut) ->
 }
 
 fn read_publish(version: Version, header: Header, frame: BytesMut) -> Result<Request, Fault> {
-    let qos = match header.byte1 >> 1 & 3 {
-        0 => QoS::AtMostOnce,
-        1 => QoS::AtLeastOnce,
-        _ => QoS::ExactlyOnce,
-    };
+    let qos = publish_qos(header.byte1);
     let topic_length = u16_at(&frame, header.length).ok_or(Fault::Malformed)?;
     let id = match qos {
         QoS::AtMostOnce => 0,

@@ -46,7 +46,17 @@ pub(super) fn connack(
 }
 
 /// PUBACK (§3.4). 3.1.1 has no reason; a packet of v5 carries `text` as its reason string, where there is one.
+#[inline]
 pub(super) fn puback(version: Version, pkid: u16, reason: PubAckReason, text: Option<String>, buffer: &mut BytesMut) {
+    if reason == PubAckReason::Success && text.is_none() {
+        // The short form, which both versions have: there is one for each message.
+        let [high, low] = pkid.to_be_bytes();
+        return buffer.put_slice(&[0x40, 2, high, low]);
+    }
+    puback_with_reason(version, pkid, reason, text, buffer);
+}
+
+fn puback_with_reason(version: Version, pkid: u16, reason: PubAckReason, text: Option<String>, buffer: &mut BytesMut) {
     let properties = text.map(|text| PubAckProperties { reason_string: Some(text), user_properties: Vec::new() });
     let properties = properties.filter(|_| version == Version::V5);
     put(version, Packet::PubAck(PubAck { pkid, reason }, properties), buffer);
@@ -256,6 +266,16 @@ mod tests {
         };
         assert_eq!(&write(false)[..], [0x30, 13, 0, 1, b'a', 8, 35, 0, 3, 11, 1, 11, 200, 1, b'x']);
         assert_eq!(&write(true)[..], [0x30, 12, 0, 0, 8, 35, 0, 3, 11, 1, 11, 200, 1, b'x']);
+    }
+
+    #[test]
+    fn a_plain_puback_is_that_of_the_codec() {
+        for version in [Version::V4, Version::V5] {
+            let (mut ours, mut of_codec) = (BytesMut::new(), BytesMut::new());
+            puback(version, 0x1234, PubAckReason::Success, None, &mut ours);
+            puback_with_reason(version, 0x1234, PubAckReason::Success, None, &mut of_codec);
+            assert_eq!(ours, of_codec, "{version:?}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@
 //! released(5)      PUBCOMP id 5     received: nothing; id 5 may be used for another message
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::BytesMut;
 use rumqttd::protocol::{PubAckReason, PubCompReason, PubRecReason};
@@ -74,9 +74,12 @@ pub(super) struct Memory {
 #[derive(Debug)]
 pub(super) struct Exchange {
     terms: Terms,
-    /// Messages of QoS 1 and 2 that the client has not acknowledged for good.
-    sent: Vec<Sent>,
+    /// Messages of QoS 1 and 2 that the client has not acknowledged for good, in the order in which they were sent: most
+    /// clients acknowledge them in that order.
+    sent: VecDeque<Sent>,
     last_id: u16,
+    /// So many of the ids that follow `last_id` are not in `sent`.
+    free_ids: u16,
     /// The highest number of a stored message that was seen.
     last_seq: u64,
     memory: Memory,
@@ -157,9 +160,10 @@ pub(super) enum Receive {
 impl Exchange {
     pub(super) fn new(terms: Terms, memory: Memory) -> Self {
         let last_seq = terms.last_seq.unwrap_or_default();
-        Self { terms, sent: Vec::new(), last_id: 0, last_seq, memory, aliases: None }
+        Self { terms, sent: VecDeque::new(), last_id: 0, free_ids: 0, last_seq, memory, aliases: None }
     }
 
+    #[inline]
     pub(super) fn version(&self) -> Version {
         self.terms.version
     }
@@ -174,6 +178,7 @@ impl Exchange {
 
     /// Whether another delivery may be taken from the mailbox. With a full window none is taken, of any QoS: this keeps
     /// the order, and the mailbox's limit applies to a client that does not acknowledge.
+    #[inline]
     pub(super) fn takes_deliveries(&self) -> bool {
         self.sent.len() < usize::from(self.terms.window)
     }
@@ -202,7 +207,7 @@ impl Exchange {
         if let (Some(place), Some(id)) = (delivery.stored, stored_id)
             && place.released
         {
-            self.sent.push(Sent { id, seq, awaits: Awaits::Completion });
+            self.note_sent(Sent { id, seq, awaits: Awaits::Completion });
             encode::pubrel(id, buffer);
             return Ok(true);
         }
@@ -237,7 +242,7 @@ impl Exchange {
         let id = match awaits {
             Some(awaits) => {
                 let id = stored_id.unwrap_or_else(|| self.next_id());
-                self.sent.push(Sent { id, seq, awaits });
+                self.note_sent(Sent { id, seq, awaits });
                 id
             }
             None => 0,
@@ -256,21 +261,45 @@ impl Exchange {
 
     /// The packet id of the newest message on its way to the client.
     pub(super) fn newest(&self) -> Option<u16> {
-        self.sent.last().map(|sent| sent.id)
+        self.sent.back().map(|sent| sent.id)
     }
 
+    #[inline]
+    fn note_sent(&mut self, sent: Sent) {
+        if sent.id != self.last_id {
+            // It may be one of the ids that were free.
+            self.free_ids = 0;
+        }
+        self.sent.push_back(sent);
+    }
+
+    /// A free packet id, which `note_sent` uses.
+    #[inline]
     fn next_id(&mut self) -> u16 {
         if self.terms.last_seq.is_some() {
             // As far as can be from the ids of stored messages, which their numbers decide.
             self.last_id = stored_id(self.last_seq.saturating_add(u64::from(u16::MAX / 2)));
+            self.free_ids = 0;
         }
         // The window is smaller than the number of ids, so that one is free.
-        loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.sent.iter().all(|sent| sent.id != self.last_id) {
-                return self.last_id;
+        while self.free_ids == 0 {
+            self.free_ids = self.ids_before_the_next_sent();
+            if self.free_ids == 0 {
+                self.last_id = id_after(self.last_id);
             }
         }
+        self.free_ids -= 1;
+        self.last_id = id_after(self.last_id);
+        self.last_id
+    }
+
+    /// The number of ids after `last_id` before one that is in use.
+    fn ids_before_the_next_sent(&self) -> u16 {
+        let next = u32::from(id_after(self.last_id));
+        let ids = u32::from(u16::MAX);
+        let distance = |sent: &Sent| (u32::from(sent.id) + ids - next) % ids;
+        // Not all ids: the one before the next is that of the last message.
+        self.sent.iter().map(distance).min().map_or(u16::MAX, |distance| distance as u16)
     }
 
     /// The alias of a topic and whether the client knows it: the first topics of a connection get one, since a toy
@@ -314,7 +343,7 @@ impl Exchange {
 
     fn finish(&mut self, id: u16, awaited: Awaits) -> Acknowledged {
         match self.sent.iter().position(|sent| sent.id == id && sent.awaits == awaited) {
-            Some(at) => Acknowledged::Message { seq: self.sent.swap_remove(at).seq },
+            Some(at) => Acknowledged::Message { seq: self.sent.remove(at).and_then(|sent| sent.seq) },
             None => Acknowledged::Unknown,
         }
     }
@@ -345,6 +374,7 @@ impl Exchange {
     }
 
     /// The topic of an incoming PUBLISH, given by its name or by an alias (v5 §3.3.2.3.4).
+    #[inline]
     pub(super) fn topic(&mut self, publish: &mut Publish) -> Result<Topic, Fault> {
         let topic = publish.topic.take();
         let Some(alias) = publish.alias else { return topic.ok_or(Fault::Protocol) };
@@ -365,6 +395,7 @@ impl Exchange {
     }
 
     /// The action for an incoming PUBLISH.
+    #[inline]
     pub(super) fn receive(&self, publish: &Publish) -> Result<Receive, Fault> {
         if publish.qos != QoS::ExactlyOnce {
             return Ok(Receive::Route);
@@ -454,6 +485,12 @@ impl Exchange {
     pub(super) fn unsubscribed(&mut self, filter: &TopicFilter, share: Option<&str>) {
         self.memory.options.retain(|options| options.filter != *filter || options.share.as_deref() != share);
     }
+}
+
+/// The packet id after another one.
+#[inline]
+fn id_after(id: u16) -> u16 {
+    id.checked_add(1).unwrap_or(1)
 }
 
 /// The packet id of a stored message; ids run from 1 to 65,535 (MQTT 3.1.1 §2.3.1).

@@ -17,7 +17,7 @@ use tokio_util::io::poll_read_buf;
 use crate::edge::net::Linger;
 
 /// The size of the first read after an idle time.
-const READ_MIN_BYTES: u16 = 2 * 1024;
+const READ_MIN_BYTES: u16 = 4 * 1024;
 /// The maximum size of a read.
 const READ_MAX_BYTES: u16 = 16 * 1024;
 /// Nothing more is queued for writing above this size, so that many small packets share a write and a slow
@@ -69,8 +69,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     /// Whether nothing more should be queued now.
+    #[inline]
     pub(super) fn is_full(&self) -> bool {
-        self.output.len() >= WRITE_BATCH_BYTES
+        self.room() == 0
+    }
+
+    /// The bytes that may still be queued now. The packet that reaches the limit is queued, too.
+    #[inline]
+    pub(super) fn room(&self) -> usize {
+        WRITE_BATCH_BYTES.saturating_sub(self.output.len())
     }
 
     /// Writes some of the output, which is not empty. Cancel-safe.

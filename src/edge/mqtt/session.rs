@@ -8,12 +8,14 @@
 //! ```
 //!
 //! Answers that require a commit are sent after it (`pending`), in the order of the packets; meanwhile the next packets
-//! are taken, so that many acknowledgements share one sync. A message for a subscriber that is behind is held, and
+//! are taken, so that many acknowledgements share one sync. A session with many messages reads
+//! before it writes (`batch`). A message for a subscriber that is behind is held, and
 //! later packets of the client are put off (`waiting`).
 //!
 //! The hub's shutdown comes through the mailbox like every other reason to close. A client that does not read fills
 //! the output; then neither packets nor deliveries are taken until the write timeout ends the connection.
 
+mod batch;
 mod packets;
 
 use std::collections::VecDeque;
@@ -42,13 +44,16 @@ use super::{Edge, Ending, Place, Stream, wills};
 use crate::domain::cluster::SessionSearch;
 use crate::domain::error::DomainError;
 use crate::domain::live::Ticket;
-use crate::domain::{Delivery, Incoming, Mailbox};
+use crate::domain::{Delivery, Incoming, Mailbox, Taken};
 use crate::edge::label::note_party;
 use crate::edge::line::Plug;
 use crate::edge::wire::age_now;
 use crate::model::{MessageId, QoS};
-use crate::ports::metrics::METRICS;
+use crate::ports::metrics::{METRICS, Tally};
 use crate::ports::router::CloseReason;
+
+use batch::Batch;
+use packets::Answered;
 
 /// How many stored messages are read from disk at once.
 const BACKLOG_PAGE: usize = 64;
@@ -118,6 +123,10 @@ pub(super) struct Session<S> {
     waiting: Option<Box<Waiting>>,
     /// Stored messages that were read and not sent yet.
     backlog: VecDeque<Delivery>,
+    /// The output that is not written yet.
+    batch: Batch,
+    /// Messages that are not counted yet.
+    tally: Tally,
     heard_at: Instant,
     /// The address of the client.
     peer: IpAddr,
@@ -156,6 +165,8 @@ impl<S: Stream> Session<S> {
             pending,
             waiting: None,
             backlog,
+            batch: Batch::default(),
+            tally: Tally::default(),
             heard_at,
             peer,
             receipts: Vec::new(),
@@ -192,6 +203,7 @@ impl<S: Stream> Session<S> {
         note_party(self.mailbox.party());
         tracing::info!(?version, "mqtt client connected");
         let Err(end) = self.converse().await;
+        self.count();
         tracing::info!(reason = ?end, dropped = self.mailbox.dropped(), "mqtt client disconnected");
         let is_orderly = end.is_orderly();
         // Boxed, like the hub's futures: an idle connection then has no room set aside for its end.
@@ -210,8 +222,12 @@ impl<S: Stream> Session<S> {
             {
                 Box::pin(self.own(&search)).await?;
             }
-            while let Some(acting) = self.answer()? {
-                acting.await?;
+            loop {
+                match self.answer()? {
+                    Answered::All => break,
+                    Answered::Message => {}
+                    Answered::Later(acting) => acting.await?,
+                }
                 // Where the hub answers at once, nothing else in this loop would let other tasks have their turn.
                 consume_budget().await;
             }
@@ -238,11 +254,20 @@ impl<S: Stream> Session<S> {
         // may have waited for the hub.
         let takes_messages = !self.link.is_full();
         let takes_deliveries = self.exchange.takes_deliveries() && takes_messages;
-        if !self.link.output.is_empty()
-            && let Poll::Ready(written) = self.link.poll_write(context)
-        {
-            return Poll::Ready(Event::Written(written));
+        self.count();
+        if !self.link.output.is_empty() {
+            if reads
+                && self.batch.reads_first()
+                && let Poll::Ready(read) = self.link.poll_read(context)
+                && let Some(bytes) = self.batch.note_read(read)
+            {
+                return Poll::Ready(Event::Read(Ok(bytes)));
+            }
+            if let Poll::Ready(written) = self.link.poll_write(context) {
+                return Poll::Ready(Event::Written(written));
+            }
         }
+        self.batch.begin();
         if let Poll::Ready(turn) = poll_turn(&mut self.pending, context) {
             return Poll::Ready(Event::Turn(turn));
         }
@@ -250,6 +275,9 @@ impl<S: Stream> Session<S> {
             && let Poll::Ready(answer) = waiting.poll_released(context)
         {
             return Poll::Ready(Event::Released(answer));
+        }
+        if reads && self.batch.is_last() {
+            return Poll::Ready(Event::Read(Ok(0)));
         }
         if reads && let Poll::Ready(read) = self.link.poll_read(context) {
             return Poll::Ready(Event::Read(read));
@@ -268,7 +296,10 @@ impl<S: Stream> Session<S> {
     /// Acts on an event. Returns whether the stored queue is to be read.
     fn take_event(&mut self, event: Event, reads: bool, mut alarm: Pin<&mut Sleep>) -> Result<bool, End> {
         match event {
-            Event::Written(written) => written.map_err(|error| lost(&error))?,
+            Event::Written(written) => {
+                written.map_err(|error| lost(&error))?;
+                self.batch.begin();
+            }
             Event::Turn(turn) => self.give_pending(turn)?,
             Event::Released(answer) => self.release(answer),
             Event::Read(Ok(0) | Err(_)) => self.end_after_waiting(End::Lost)?,
@@ -320,16 +351,28 @@ impl<S: Stream> Session<S> {
             if !self.backlog.is_empty() {
                 return Ok(true);
             }
-            match self.mailbox.try_recv() {
-                Some(incoming) => {
-                    if self.take(incoming)? {
-                        return Ok(true);
-                    }
+            let mut taken = Taken::up_to(self.exchange.room(), self.link.room());
+            let other = self.mailbox.take(&mut taken);
+            self.link.output.reserve(taken.bytes);
+            let is_all = taken.has_room();
+            for delivery in taken.deliveries {
+                self.deliver(&delivery)?;
+            }
+            if let Some(incoming) = other {
+                if self.take(incoming)? {
+                    return Ok(true);
                 }
-                None => break,
+            } else if is_all {
+                break;
             }
         }
         Ok(false)
+    }
+
+    /// Adds the messages that are not counted yet to those of the process: before a client can know that they were taken.
+    #[inline]
+    fn count(&mut self) {
+        self.tally.add_to(&METRICS.mqtt_messages);
     }
 
     /// Whether another delivery may be encoded.
@@ -384,7 +427,8 @@ impl<S: Stream> Session<S> {
         let own = self.mailbox.connection_id();
         let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output)?;
         if is_sent {
-            METRICS.mqtt_messages.sent[delivery.qos as usize].add();
+            self.tally.sent(delivery.qos);
+            self.batch.add();
         }
         if !is_sent || delivery.qos == QoS::AtMostOnce {
             self.forget(delivery);
@@ -410,7 +454,7 @@ impl<S: Stream> Session<S> {
         let packet = Outgoing { topic, payload, retain: false, qos, dup: false, v5 };
         if self.exchange.fits(&packet) {
             packet.write(version, 0, &mut self.link.output);
-            METRICS.mqtt_messages.sent[qos as usize].add();
+            self.tally.sent(qos);
         }
         Ok(())
     }

@@ -273,3 +273,155 @@ async fn a_session_is_whole_wherever_its_handshake_ends() {
         entered.place.keep(Kept::new(session, entered.memory, age_now() + 1000.0, None));
     }
 }
+
+/// A served hub, and the port of its listener for tests.
+async fn open_hub() -> (tokio::task::JoinHandle<()>, CancellationToken, u16, tempfile::TempDir) {
+    let config = Config::default();
+    let World { hub, _folder } = world(config.clone()).await;
+    let open = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = open.local_addr().unwrap().port();
+    let (guarded, for_tests) = (plain(None), plain(Some(open)));
+    let shutdown = CancellationToken::new();
+    let serving = serve(guarded, for_tests, Arc::new(hub), Arc::new(config), shared(), shutdown.clone());
+    (tokio::spawn(serving), shutdown, port, _folder)
+}
+
+/// A client that writes and reads bytes.
+struct Raw(tokio::net::TcpStream);
+
+impl Raw {
+    async fn connect(port: u16, version: u8, id: u8) -> Self {
+        let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let mut connect = vec![0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', version, 2, 0, 60, 0, 1, id];
+        if version == 5 {
+            connect.insert(12, 0);
+            connect[1] += 1;
+        }
+        tokio::io::AsyncWriteExt::write_all(&mut stream, &connect).await.unwrap();
+        let mut client = Self(stream);
+        assert_eq!(client.packet().await.unwrap().0, 0x20);
+        client
+    }
+
+    async fn write(&mut self, bytes: &[u8]) {
+        tokio::io::AsyncWriteExt::write_all(&mut self.0, bytes).await.unwrap();
+    }
+
+    /// The next packet: its first byte and the rest; none at the end.
+    async fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
+        use tokio::io::AsyncReadExt as _;
+        let read = async {
+            let byte1 = self.0.read_u8().await.ok()?;
+            let (mut length, mut shift) = (0, 0);
+            loop {
+                let byte = self.0.read_u8().await.ok()?;
+                length |= usize::from(byte & 0x7f) << shift;
+                shift += 7;
+                if byte & 0x80 == 0 {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            self.0.read_exact(&mut body).await.ok()?;
+            Some((byte1, body))
+        };
+        timeout(Duration::from_secs(60), read).await.expect("in vain waited for a packet")
+    }
+}
+
+/// A PUBLISH of 3.1.1 on topic `a`.
+fn publish(qos: u8, id: u16, payload: &[u8]) -> Vec<u8> {
+    let length = 3 + if qos > 0 { 2 } else { 0 } + payload.len();
+    let mut packet = vec![0x30 | qos << 1, length as u8 & 0x7f | 0x80, (length >> 7) as u8 & 0x7f, 0, 1, b'a'];
+    if qos > 0 {
+        packet.extend(id.to_be_bytes());
+    }
+    packet.extend(payload);
+    packet
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_all_forms_keep_their_order_and_are_answered_in_it() {
+    let (serving, shutdown, port, _folder) = open_hub().await;
+    let (mut reader, mut writer) = (Raw::connect(port, 4, b'r').await, Raw::connect(port, 4, b'w').await);
+    reader.write(&[0x82, 6, 0, 1, 0, 1, b'a', 2]).await;
+    assert_eq!(reader.packet().await.unwrap().0, 0x90);
+    // Small ones are read in place; a large one and one of QoS 2 take other ways.
+    let mut sent = Vec::new();
+    let mut batch = Vec::new();
+    for number in 0..300u16 {
+        // Those of QoS 2 are not completed here, and are fewer than a window.
+        let qos = if number % 20 == 2 { 2 } else { [1, 1, 1, 0][usize::from(number) % 4] };
+        let size = if number % 7 == 3 { 5000 } else { 2 };
+        let mut payload = number.to_be_bytes().to_vec();
+        payload.resize(size, b'x');
+        batch.extend(publish(qos, number + 1, &payload));
+        sent.push((qos, number));
+    }
+    let writing = tokio::spawn(async move {
+        writer.write(&batch).await;
+        writer
+    });
+    let mut received = Vec::new();
+    while received.len() < sent.len() {
+        let (byte1, body) = reader.packet().await.unwrap();
+        if byte1 >> 4 != 3 {
+            continue;
+        }
+        let (qos, mut at) = (byte1 >> 1 & 3, 3);
+        if qos > 0 {
+            let kind = if qos == 1 { 0x40 } else { 0x50 };
+            reader.write(&[kind, 2, body[at], body[at + 1]]).await;
+            at += 2;
+        }
+        received.push((qos, u16::from_be_bytes([body[at], body[at + 1]])));
+    }
+    assert_eq!(received, sent);
+    let mut writer = writing.await.unwrap();
+    for (qos, number) in sent.into_iter().filter(|(qos, _)| *qos > 0) {
+        let (byte1, body) = writer.packet().await.unwrap();
+        assert_eq!((byte1, u16::from_be_bytes([body[0], body[1]])), (if qos == 1 { 0x40 } else { 0x50 }, number + 1));
+    }
+    shutdown.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_message_of_qos_2_is_answered_and_not_routed_again() {
+    let (serving, shutdown, port, _folder) = open_hub().await;
+    let mut client = Raw::connect(port, 4, b'c').await;
+    client.write(&[0x82, 6, 0, 1, 0, 1, b'a', 0]).await;
+    assert_eq!(client.packet().await.unwrap().0, 0x90);
+    let mut repeat = publish(2, 9, b"1");
+    repeat[0] |= 8;
+    client.write(&[publish(2, 9, b"1"), repeat, vec![0x62, 2, 0, 9], publish(2, 9, b"2")].concat()).await;
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        let (byte1, body) = client.packet().await.unwrap();
+        seen.push((byte1 >> 4, body.last().copied().unwrap()));
+    }
+    let of = |kind: u8| seen.iter().filter(|(of, _)| *of == kind).map(|(_, last)| *last).collect::<Vec<_>>();
+    assert_eq!(of(3), *b"12", "{seen:?}");
+    assert_eq!((of(5), of(7)), (vec![9, 9, 9], vec![9]), "{seen:?}");
+    shutdown.cancel();
+    serving.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_ended_its_side_gets_all_its_answers() {
+    let (serving, shutdown, port, _folder) = open_hub().await;
+    for version in [4, 5] {
+        let mut client = Raw::connect(port, version, b'c').await;
+        // v5 has the length of the properties before the payload.
+        let batch: Vec<u8> = (1..=50).flat_map(|id| publish(1, id, b"\0")).collect();
+        client.write(&batch).await;
+        tokio::io::AsyncWriteExt::shutdown(&mut client.0).await.unwrap();
+        for id in 1..=50 {
+            let (byte1, body) = client.packet().await.expect("an answer to each message");
+            assert_eq!((byte1, u16::from_be_bytes([body[0], body[1]])), (0x40, id));
+        }
+        assert_eq!(client.packet().await, None);
+    }
+    shutdown.cancel();
+    serving.await.unwrap();
+}

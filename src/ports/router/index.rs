@@ -18,6 +18,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use smallvec::SmallVec;
 
 use super::ConnectionId;
 use super::queue::Queue;
@@ -70,6 +71,9 @@ impl Target {
         }
     }
 }
+
+/// The subscribers of a topic: without an allocation for a topic with few of them, as most are.
+pub(super) type Matching = SmallVec<[(Target, QoS); 2]>;
 
 /// Subscribers in the order of their connection ids, which is the order in which they connect: a new one is nearly
 /// always appended.
@@ -181,16 +185,16 @@ impl Index {
 
     /// The connections with a filter that matches `topic`, each once, at the highest of its granted
     /// qualities of service (MQTT 3.1.1 §3.3.5).
-    pub(super) fn matching(&self, topic: &Topic) -> Vec<(Target, QoS)> {
+    pub(super) fn matching(&self, topic: &Topic) -> Matching {
         let name = topic.as_str();
-        let mut found = Vec::new();
+        let mut found = Matching::new();
         if let Some(group) = self.by_prefix.get(name) {
-            found.extend_from_slice(&group.exact.0);
+            found.extend(group.exact.0.iter().cloned());
         }
         let mut lists = usize::from(!found.is_empty());
         let mut collect = |tails: &[Tail], rest: Option<&str>| {
             for tail in tails.iter().filter(|tail| tail_matches(&tail.levels, rest)) {
-                found.extend_from_slice(&tail.subscribers.0);
+                found.extend(tail.subscribers.0.iter().cloned());
                 lists += 1;
             }
         };
@@ -218,6 +222,7 @@ impl Index {
         found
     }
 
+    #[inline]
     fn has_wildcards(&self, depth: usize) -> bool {
         self.wildcards[depth].load(Ordering::SeqCst) > 0
     }

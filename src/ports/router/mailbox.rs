@@ -20,6 +20,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use smallvec::SmallVec;
 
 use super::disk::{Disk, Op, SessionId, Ticket};
 use super::queue::{Awaited, Known, Manner, PublishedAt, Queue, State};
@@ -55,6 +56,42 @@ pub enum Incoming {
     Closed(CloseReason),
 }
 
+/// The number of deliveries that are taken at once at most.
+const TAKEN_MAX: usize = 16;
+
+/// Deliveries that are taken from a mailbox at once, in order.
+#[derive(Debug)]
+pub struct Taken {
+    /// The deliveries.
+    pub deliveries: SmallVec<[Delivery; TAKEN_MAX]>,
+    messages_left: usize,
+    bytes_left: usize,
+    /// Their size, which is at least that of their packets if they are no events of the hub.
+    pub bytes: usize,
+}
+
+impl Taken {
+    /// None yet, and room for so many messages, the last of which reaches the limit in bytes.
+    pub fn up_to(messages: usize, bytes: usize) -> Self {
+        let messages_left = messages.min(TAKEN_MAX);
+        Self { deliveries: SmallVec::new(), messages_left, bytes_left: bytes, bytes: 0 }
+    }
+
+    /// Whether there is room for another one.
+    #[inline]
+    pub fn has_room(&self) -> bool {
+        self.messages_left > 0 && self.bytes_left > 0
+    }
+
+    #[inline]
+    pub(super) fn put(&mut self, delivery: Delivery, bytes: usize) {
+        self.messages_left -= 1;
+        self.bytes_left = self.bytes_left.saturating_sub(bytes);
+        self.bytes += bytes;
+        self.deliveries.push(delivery);
+    }
+}
+
 /// A connection has too many subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("there is no room for another subscription")]
@@ -86,11 +123,13 @@ impl Mailbox {
     }
 
     /// The party of the connection.
+    #[inline]
     pub fn party(&self) -> &Party {
         &self.queue.party
     }
 
     /// The id of the connection.
+    #[inline]
     pub fn connection_id(&self) -> ConnectionId {
         self.queue.id
     }
@@ -325,6 +364,11 @@ impl Mailbox {
         let (disk, _) = self.disk().filter(|(disk, _)| !disk.is_writable())?;
         let disk = disk.clone();
         Some(Box::pin(async move { disk.writable().await }))
+    }
+
+    /// Takes the deliveries that are there, as many as `taken` is for. Returns the next item if it is none of them.
+    pub fn take(&mut self, taken: &mut Taken) -> Option<Incoming> {
+        self.queue.take(taken)
     }
 
     /// As [`Self::recv`], without waiting.

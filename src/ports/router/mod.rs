@@ -30,6 +30,7 @@ mod share;
 mod subjects;
 mod subscription;
 mod topics;
+mod totals;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -50,7 +51,9 @@ pub use disk::{
     StorageState, StoredSession, Ticket, repair,
 };
 pub use flow::Held;
-pub use mailbox::{CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, TooManySubscriptions};
+pub use mailbox::{
+    CloseReason, Deliveries, Incoming, Mailbox, MailboxHandle, ReplayRetained, Taken, TooManySubscriptions,
+};
 pub use payload::{Announced, EncodeEvent, Form, Payload};
 pub use publication::{Delivery, Publication, QueuePosition, Reached, Receipt};
 pub use queue::{CLOCKS_DIFFER_MAX_S, QueueLimits};
@@ -70,6 +73,7 @@ use queue::{Manner, PublishedAt, Pushed, Queue};
 use retained::{Kept, Retained, Stored};
 use share::Shares;
 use topics::Watch;
+use totals::Totals;
 
 /// The id of a connection of any protocol, unique within the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,8 +152,7 @@ pub struct Router {
     backpressure_max: Duration,
     connections_made: AtomicU64,
     connections_live: AtomicUsize,
-    published: AtomicU64,
-    delivered: AtomicU64,
+    totals: Totals,
     watch: Watch,
 }
 
@@ -169,8 +172,7 @@ impl Router {
             backpressure_max: limits.backpressure_max,
             connections_made: AtomicU64::new(0),
             connections_live: AtomicUsize::new(0),
-            published: AtomicU64::new(0),
-            delivered: AtomicU64::new(0),
+            totals: Totals::default(),
             watch: Watch::default(),
         };
         for (publication, version) in retained {
@@ -214,20 +216,25 @@ impl Router {
     ///
     /// A retained one is kept for later subscribers, with a copy of its payload, as the payload may be a slice of a
     /// large read buffer. An empty retained payload deletes (MQTT 3.1.1 §3.3.1.3).
-    pub fn publish(&self, publication: Publication) -> Reached {
-        self.route(publication, Together::default())
+    pub fn publish(&self, publication: impl Into<Arc<Publication>>) -> Reached {
+        self.route(publication.into(), Together::default())
     }
 
     /// As [`Self::publish`]. The receipt is stored in the same commit as the message: after a crash either both are
     /// stored, and a repeated message is not routed again, or neither, and it is a new message.
-    pub fn publish_once(&self, publication: Publication, receipt: Receipt) -> Reached {
-        self.route(publication, Together { receipt: Some(receipt), ..Together::default() })
+    pub fn publish_once(&self, publication: impl Into<Arc<Publication>>, receipt: Receipt) -> Reached {
+        self.route(publication.into(), Together { receipt: Some(receipt), ..Together::default() })
     }
 
     /// As [`Self::publish`], or as [`Self::publish_once`] with a receipt. `forward` gets the publication for the other hubs,
     /// unless it is refused. What it orders to be stored is part of the commit.
-    pub fn publish_to_all(&self, publication: Publication, receipt: Option<Receipt>, forward: &Forward<'_>) -> Reached {
-        self.route(publication, Together { receipt, forward: Some(forward), ..Together::default() })
+    pub fn publish_to_all(
+        &self,
+        publication: impl Into<Arc<Publication>>,
+        receipt: Option<Receipt>,
+        forward: &Forward<'_>,
+    ) -> Reached {
+        self.route(publication.into(), Together { receipt, forward: Some(forward), ..Together::default() })
     }
 
     /// As [`Self::publish`], for a publication of another hub. `heard` is stored in the same commit as the message, if a
@@ -239,7 +246,7 @@ impl Router {
         version: Option<Timestamp>,
         published_at: Option<Timestamp>,
     ) -> Reached {
-        self.route(publication, Together { heard, version, published_at, ..Together::default() })
+        self.route(Arc::new(publication), Together { heard, version, published_at, ..Together::default() })
     }
 
     /// Drops a message: it reaches nobody. Its receipt is stored, so that it is not routed when it is repeated.
@@ -251,7 +258,7 @@ impl Router {
         Reached { subscribers: 0, retain_refused: false, commit, held: None }
     }
 
-    fn route(&self, mut publication: Publication, with: Together<'_>) -> Reached {
+    fn route(&self, mut publication: Arc<Publication>, with: Together<'_>) -> Reached {
         let Together { receipt, forward, heard, version, published_at } = with;
         let at = match (forward, published_at) {
             (Some(_), _) => PublishedAt::At(disk::unique_now()),
@@ -262,9 +269,9 @@ impl Router {
         };
         let together = (receipt.is_some() || heard.is_some()).then(|| self.disk.together());
         if publication.retain && publication.payload.bytes().len() <= self.retained.payload_max_bytes() {
-            publication.payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
+            let payload = Bytes::copy_from_slice(publication.payload.bytes()).into();
+            Arc::make_mut(&mut publication).payload = payload;
         }
-        let publication = Arc::new(publication);
         let mut stored = false;
         let mut retained = None;
         if publication.retain {
@@ -310,8 +317,7 @@ impl Router {
             self.disk.order(Op::Heard(heard));
         }
         drop(together);
-        self.published.fetch_add(1, Ordering::Relaxed);
-        self.delivered.fetch_add(subscribers as u64, Ordering::Relaxed);
+        self.totals.note(publication.publisher, subscribers);
         self.watch.note(&publication, subscribers);
         let commit = stored.then(|| self.disk.barrier());
         let held = owed.held_until(|| Instant::now() + self.backpressure_max, &publication);
@@ -342,10 +348,11 @@ impl Router {
 
     /// The counters of the router.
     pub fn figures(&self) -> Figures {
+        let (published, delivered) = self.totals.sum();
         Figures {
             connections: self.connections_live(),
-            published: self.published.load(Ordering::Relaxed),
-            delivered: self.delivered.load(Ordering::Relaxed),
+            published,
+            delivered,
             retained: self.retained.count(),
             dropped: self.disk.dropped(),
         }

@@ -98,6 +98,7 @@ impl Payload {
     }
 
     /// The bytes for MQTT and for the sessions' file.
+    #[inline]
     pub fn bytes(&self) -> &Bytes {
         match self {
             Self::Bytes(bytes) | Self::Stored { text: bytes, .. } => bytes,
@@ -118,6 +119,7 @@ impl Payload {
     }
 
     /// Its size in a queue; the same at each call.
+    #[inline]
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Bytes(bytes) | Self::Stored { text: bytes, .. } => bytes.len(),

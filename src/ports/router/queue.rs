@@ -14,7 +14,7 @@ use tokio::sync::futures::Notified;
 
 use super::backlog::{Backlog, EarlyDeliveries, Fingerprint, Merged, Shared};
 use super::disk::{self, Disk, Entry, Op, SessionId};
-use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription};
+use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription, Taken};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
 use crate::ports::metrics::METRICS;
 
@@ -149,6 +149,7 @@ impl Queue {
         Self { id, party, limits, durable: durable.map(Box::new), state, drained }
     }
 
+    #[inline]
     pub(super) fn id(&self) -> ConnectionId {
         self.id
     }
@@ -157,6 +158,7 @@ impl Queue {
         &self.party
     }
 
+    #[inline]
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         // No code that can panic runs under this lock, and the state is consistent between any two statements.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -444,6 +446,31 @@ impl Queue {
     pub(super) fn take_filters(&self) -> Vec<(TopicFilter, Option<Box<str>>)> {
         let known = std::mem::take(&mut self.state().filters);
         known.into_iter().map(|Known { subscription, .. }| (subscription.filter, subscription.share)).collect()
+    }
+
+    /// Takes deliveries for the reader at once, as many as `taken` is for. Returns the next item if it is none of them.
+    pub(super) fn take(&self, taken: &mut Taken) -> Option<Incoming> {
+        let is_readable = self.is_readable();
+        let mut state = self.state();
+        let mut other = None;
+        while taken.has_room() {
+            match state.next(Awaited::Delivery, is_readable) {
+                Some(Incoming::Delivery(delivery)) => {
+                    let bytes = size_of(&delivery);
+                    taken.put(delivery, bytes);
+                }
+                next => {
+                    other = next;
+                    break;
+                }
+            }
+        }
+        let has_drained = state.has_drained(self.limits);
+        drop(state);
+        if has_drained {
+            self.drained.notify_waiters();
+        }
+        other
     }
 
     /// The next item for the reader.

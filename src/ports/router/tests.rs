@@ -91,6 +91,46 @@ fn a_message_reaches_only_its_subscribers() {
 }
 
 #[test]
+fn deliveries_are_taken_together_in_order_and_within_their_limits() {
+    let router = router(LIMITS);
+    let mut mailbox = router.connect(toy(), limit(1000));
+    mailbox.subscribe(&at("a", QoS::AtLeastOnce), ReplayRetained::Always).unwrap();
+    let publish = |number: usize| router.publish(message("a", &number.to_string(), QoS::AtLeastOnce, false));
+    (0..40).for_each(|number| assert!(publish(number).held.is_none()));
+    let text = |delivery: &Delivery| String::from_utf8(delivery.publication.payload.bytes().to_vec()).unwrap();
+    let mut take = |messages, bytes| {
+        let mut taken = Taken::up_to(messages, bytes);
+        let other = mailbox.take(&mut taken);
+        let bytes = taken.deliveries.iter().map(|delivery| delivery.publication.payload.bytes().len()).sum::<usize>();
+        assert!(taken.bytes >= bytes, "the size includes the payloads");
+        (taken.deliveries.iter().map(text).collect::<Vec<_>>(), other, taken.has_room())
+    };
+    let numbers = |range: std::ops::Range<usize>| range.map(|number| number.to_string()).collect::<Vec<_>>();
+    assert_eq!(take(3, 10_000), (numbers(0..3), None, false));
+    assert_eq!(take(3, 1), (numbers(3..4), None, false), "the message that reaches the limit is taken");
+    assert_eq!(take(0, 10_000), (vec![], None, false));
+    assert_eq!(take(3, 0), (vec![], None, false));
+    let (many, other, _) = take(1000, 1 << 20);
+    assert!(many.len() > 1 && other.is_none());
+    let mut next = 4 + many.len();
+    assert_eq!(many, numbers(4..next));
+    loop {
+        let (more, other, has_room) = take(1000, 1 << 20);
+        assert_eq!((&more, other), (&numbers(next..next + more.len()), None));
+        next += more.len();
+        if has_room {
+            break;
+        }
+    }
+    assert_eq!(next, 40);
+    publish(40);
+    mailbox.close(CloseReason::Revoked);
+    let mut taken = Taken::up_to(10, 1000);
+    assert_eq!(mailbox.take(&mut taken), Some(Incoming::Closed(CloseReason::Revoked)));
+    assert!(taken.deliveries.is_empty());
+}
+
+#[test]
 fn overlapping_filters_give_one_copy_at_the_highest_granted_qos() {
     let router = router(LIMITS);
     let mut mailbox = router.connect(toy(), limit(8));

@@ -88,9 +88,15 @@ impl Watch {
     }
 
     /// Notes a publication.
+    #[inline]
     pub(super) fn note(&self, publication: &Publication, subscribers: usize) {
-        let until_ms = self.until_ms.load(Ordering::Relaxed);
-        if until_ms == 0 || until_ms <= self.now_ms() {
+        if self.until_ms.load(Ordering::Relaxed) != 0 {
+            self.note_if_watched(publication, subscribers);
+        }
+    }
+
+    fn note_if_watched(&self, publication: &Publication, subscribers: usize) {
+        if self.until_ms.load(Ordering::Relaxed) <= self.now_ms() {
             return;
         }
         let Ok(mut seen) = self.seen.try_lock() else { return };

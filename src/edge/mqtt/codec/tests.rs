@@ -307,3 +307,113 @@ proptest! {
         devour(if v5 { Version::V5 } else { Version::V4 }, &bytes);
     }
 }
+
+#[test]
+fn packets_are_taken_one_by_one_however_they_are_read() {
+    let forms = [
+        packet(0x40, &[1, 2]),
+        packet(0x32, b"\0\x03a/b\0\x09hi"),
+        packet(0xc0, &[]),
+        packet(0x82, b"\0\x07\0\x01a\x01"),
+        packet(0x30, b"\0\x03a/b"),
+    ];
+    let mut buffer = BytesMut::from(&forms.concat()[..]);
+    buffer.truncate(buffer.len() - 1);
+    for form in &forms[..4] {
+        assert_eq!(take_request(Version::V4, &mut buffer, MAX).map(Option::unwrap), read(Version::V4, form));
+    }
+    assert_eq!(take_request(Version::V4, &mut buffer, MAX), Ok(None));
+    assert_eq!(buffer, forms[4][..forms[4].len() - 1]);
+    let mut bad = BytesMut::from(&[0x36, 2, 0, 0][..]);
+    assert_eq!(take_request(Version::V4, &mut bad, MAX), Err(Fault::Malformed));
+}
+
+/// Takes a packet in place, where that is possible.
+fn take_in_place(version: Version, buffer: &mut BytesMut, packet_max_bytes: usize) -> Option<Request> {
+    let acknowledgement = take_acknowledgement(buffer, packet_max_bytes);
+    acknowledgement.or_else(|| take_small_publish(version, buffer, packet_max_bytes).map(Request::Publish))
+}
+
+/// Whether the packet at the front is taken in place. Then it is the one that the codec reads; otherwise nothing is taken.
+fn is_taken_in_place(version: Version, bytes: &[u8], packet_max_bytes: usize) -> bool {
+    let (mut ours, mut of_codec) = (BytesMut::from(bytes), BytesMut::from(bytes));
+    let Some(request) = take_in_place(version, &mut ours, packet_max_bytes) else {
+        assert_eq!(ours, bytes);
+        return false;
+    };
+    let (header, frame) = take_frame(&mut of_codec, packet_max_bytes).unwrap().expect("a whole packet");
+    assert_eq!(read_request(version, header, frame), Ok(request), "{version:?} {bytes:?}");
+    assert_eq!(ours, of_codec, "as many bytes are taken");
+    true
+}
+
+#[test]
+fn packets_that_are_read_in_place_are_those_that_the_codec_reads() {
+    use Version::{V4, V5};
+    let large = [&b"\0\x01a"[..], &vec![b'x'; COPIED_PAYLOAD_BYTES + 1]].concat();
+    let long = |body: &[u8]| [&[0x30, body.len() as u8 | 0x80, (body.len() >> 7) as u8][..], body].concat();
+    for (version, bytes, expected) in [
+        (V4, packet(0x40, &[1, 2]), true),
+        (V5, packet(0x40, &[1, 2]), true),
+        (V4, packet(0x50, &[1, 2]), true),
+        (V5, packet(0x62, &[1, 2]), true),
+        (V5, packet(0x70, &[1, 2]), true),
+        (V4, packet(0x60, &[1, 2]), false),
+        (V4, packet(0x41, &[1, 2]), false),
+        (V4, packet(0x40, &[0, 0]), false),
+        (V5, packet(0x40, &[1, 2, 0]), false),
+        (V4, vec![0x40, 2, 1], false),
+        (V4, vec![0x40, 0x82, 0, 1, 2], false),
+        (V4, packet(0x82, &[1, 2]), false),
+        (V4, packet(0xc0, &[]), false),
+        (V4, packet(0x30, b"\0\x03a/bhi"), true),
+        (V4, packet(0x31, b"\0\x03a/b"), true),
+        (V4, packet(0x3b, b"\0\x03a/b\0\x09hi"), true),
+        (V4, packet(0x3c, b"\0\x03a/b\0\x09hi"), true),
+        (V5, packet(0x32, b"\0\x03a/b\0\x09\0hi"), true),
+        (V5, packet(0x32, b"\0\x03a/b\0\x09\x02\x01\x01hi"), false),
+        (V5, packet(0x30, b"\0\0\x03\x23\0\x05hi"), false),
+        (V5, packet(0x30, b"\0\x03a/b"), false),
+        (V4, packet(0x38, b"\0\x03a/bhi"), false),
+        (V4, packet(0x36, b"\0\x03a/b\0\x09hi"), false),
+        (V4, packet(0x32, b"\0\x03a/b\0\0hi"), false),
+        (V4, packet(0x32, b"\0\x03a/b\0"), false),
+        (V4, packet(0x30, b"\0\x04a/b"), false),
+        (V4, packet(0x30, b"\0"), false),
+        (V4, packet(0x30, b"\0\0hi"), false),
+        (V4, packet(0x30, b"\0\x03a/#hi"), false),
+        (V4, packet(0x30, b"\0\x02\xff\xfehi"), false),
+        (V4, packet(0x30, b"\0\x03a/bhi")[..7].to_vec(), false),
+        (V4, long(&large[..large.len() - 1]), true),
+        (V4, long(&large), false),
+        (V4, vec![0x30], false),
+        (V4, Vec::new(), false),
+    ] {
+        assert_eq!(is_taken_in_place(version, &bytes, MAX), expected, "{version:?} {bytes:?}");
+    }
+    let publish = packet(0x30, b"\0\x03a/bhi");
+    assert!(is_taken_in_place(V4, &publish, publish.len()));
+    assert!(!is_taken_in_place(V4, &publish, publish.len() - 1), "larger than the hub takes");
+    assert!(!is_taken_in_place(V4, &packet(0x40, &[1, 2]), 3));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+    #[test]
+    fn no_packet_that_is_read_in_place_differs_from_that_of_the_codec(
+        kind in prop_oneof![Just(3u8), Just(4), Just(5), Just(6), Just(7), any::<u8>()],
+        flags in 0..16u8,
+        mut body in proptest::collection::vec(any::<u8>(), 0..40),
+        topic in "[a-z/$+#ü]{0,6}",
+        has_topic in any::<bool>(),
+        rest in proptest::collection::vec(any::<u8>(), 0..10),
+        v5 in any::<bool>(),
+    ) {
+        if has_topic {
+            body.splice(0..0, [&[0, topic.len() as u8][..], topic.as_bytes()].concat());
+        }
+        let bytes = [packet(kind << 4 | flags, &body), rest].concat();
+        is_taken_in_place(if v5 { Version::V5 } else { Version::V4 }, &bytes, 40);
+    }
+}

@@ -109,9 +109,48 @@ fn a_stored_message_keeps_its_packet_id() {
 #[test]
 fn a_packet_id_is_never_zero_nor_in_use() {
     let mut exchange = exchange(Version::V4, 10);
-    exchange.sent = [65_535, 1].map(|id| Sent { id, seq: None, awaits: Awaits::Acknowledgement }).to_vec();
+    exchange.sent = [65_535, 1].map(|id| Sent { id, seq: None, awaits: Awaits::Acknowledgement }).into();
     exchange.last_id = 65_534;
     assert_eq!(exchange.next_id(), 2);
+}
+
+#[test]
+fn packet_ids_are_not_used_again_before_they_are_acknowledged_however_many_messages_follow() {
+    let mut exchange = exchange(Version::V4, 10);
+    let mut in_use = BTreeSet::new();
+    let next = |exchange: &mut Exchange| {
+        let (sent, bytes) = send(exchange, &delivery("a", QoS::AtLeastOnce, 1, false));
+        assert_eq!(sent, Ok(true));
+        u16::from_be_bytes([bytes[5], bytes[6]])
+    };
+    for number in 0..200_000u32 {
+        let id = next(&mut exchange);
+        assert!(id != 0 && in_use.insert(id), "{id} is in use");
+        // Every 40,000th stays for long, so that the ids come around to it.
+        let kept = number % 40_000 == 7;
+        if !kept {
+            assert_eq!(exchange.acknowledged(id), Acknowledged::Message { seq: None });
+            in_use.remove(&id);
+        }
+    }
+    assert_eq!(in_use.len(), 5);
+    for id in in_use.iter().rev() {
+        assert_eq!(exchange.acknowledged(*id), Acknowledged::Message { seq: None }, "in any order");
+    }
+    assert_eq!(exchange.acknowledged(1), Acknowledged::Unknown);
+}
+
+#[test]
+fn the_ids_of_stored_messages_and_of_others_differ() {
+    let mut exchange = Exchange::new(Terms { last_seq: Some(0), ..terms(Version::V4, 1000) }, Memory::default());
+    let mut ids = BTreeSet::new();
+    for seq in 1..=200 {
+        let (sent, _) = send(&mut exchange, &stored(seq, QoS::AtLeastOnce));
+        assert!(sent == Ok(true) && ids.insert(exchange.newest().unwrap()));
+        let (sent, _) = send(&mut exchange, &delivery("a", QoS::AtLeastOnce, 1, false));
+        assert!(sent == Ok(true) && ids.insert(exchange.newest().unwrap()));
+    }
+    assert_eq!(ids.len(), 400);
 }
 
 #[test]

@@ -15,34 +15,76 @@ use super::super::requests::{Desk, Job};
 use super::super::waiting::{Acknowledgement, Waiting};
 use super::{Pending, Session, Stream};
 use crate::domain::error::DomainError;
-use crate::domain::live::{Publication, Reached, Subscription as Routed};
+use crate::domain::live::{Publication, Reached, Subscription as Routed, Undecided};
 use crate::edge::request::Caller;
 use crate::edge::status;
 use crate::edge::wire::age_now;
 use crate::model::QoS;
-use crate::ports::metrics::METRICS;
 
 /// A packet whose answer takes time.
 enum Slow {
-    Publish(Publish),
+    Publish { undecided: Undecided, qos: QoS, id: u16 },
+    Leave { job: Job, qos: QoS, id: u16 },
     Subscribe { id: u16, identifier: u32, filters: Vec<Subscription> },
 }
 
-impl<S: Stream> Session<S> {
-    /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers. The
-    /// next packet that takes time is returned as a future, which must end before this is called again.
+/// The result of a look at the input.
+enum Step {
+    /// A message of the client was published, or refused.
+    Message,
+    /// A packet takes time.
+    Slow(Slow),
+}
+
+/// What was done with the input.
+pub(super) enum Answered<'a> {
+    /// No complete packet is left, or there is no space for its answer.
+    All,
+    /// One message was published. Further packets may be there.
+    Message,
+    /// A packet takes time: the future must end before the next one is looked at.
     ///
     /// Boxed: the hub's futures are large, and most connections have none most of the time.
-    pub(super) fn answer(&mut self) -> Result<Option<BoxFuture<'_, Result<(), End>>>, End> {
-        let Some(slow) = self.next_slow()? else { return Ok(None) };
-        Ok(Some(match slow {
-            Slow::Publish(publish) => Box::pin(self.publish(publish)),
+    Later(BoxFuture<'a, Result<(), End>>),
+}
+
+impl<S: Stream> Session<S> {
+    /// Processes deferred packets and then the complete packets of the input, as long as there is space for the answers,
+    /// until a message was published or a packet takes time.
+    pub(super) fn answer(&mut self) -> Result<Answered<'_>, End> {
+        let slow = match self.step()? {
+            None => return Ok(Answered::All),
+            Some(Step::Message) => return Ok(Answered::Message),
+            Some(Step::Slow(slow)) => slow,
+        };
+        self.count();
+        Ok(Answered::Later(match slow {
+            Slow::Publish { undecided, qos, id } => Box::pin(self.publish_undecided(undecided, qos, id)),
+            Slow::Leave { job, qos, id } => Box::pin(self.leave(job, qos, id)),
             Slow::Subscribe { id, identifier, filters } => Box::pin(self.subscribe(id, identifier, filters)),
         }))
     }
 
-    fn next_slow(&mut self) -> Result<Option<Slow>, End> {
+    fn step(&mut self) -> Result<Option<Step>, End> {
+        let (version, packet_max_bytes) = (self.exchange.version(), self.edge.config.packet_max_bytes);
         while self.takes_requests() {
+            if self.waiting.is_none() {
+                // Most packets are of these two forms, and nothing is put off.
+                match codec::take_acknowledgement(&mut self.link.input, packet_max_bytes) {
+                    Some(Request::PubAck(id)) => {
+                        self.puback(id);
+                        continue;
+                    }
+                    Some(other) => {
+                        self.answer_request(other)?;
+                        continue;
+                    }
+                    None => {}
+                }
+                if let Some(publish) = codec::take_small_publish(version, &mut self.link.input, packet_max_bytes) {
+                    return self.publish(publish).map(Some);
+                }
+            }
             let request = match self.next_put_off() {
                 Some(request) => request?,
                 None => match self.next_packet()? {
@@ -50,8 +92,8 @@ impl<S: Stream> Session<S> {
                     None => break,
                 },
             };
-            if let Some(slow) = self.answer_request(request)? {
-                return Ok(Some(slow));
+            if let Some(step) = self.answer_request(request)? {
+                return Ok(Some(step));
             }
         }
         Ok(None)
@@ -71,11 +113,13 @@ impl<S: Stream> Session<S> {
     fn next_packet(&mut self) -> Result<Option<Request>, End> {
         let (version, packet_max_bytes) = (self.exchange.version(), self.edge.config.packet_max_bytes);
         while self.reads() {
-            let (request, bytes) = match codec::take_frame(&mut self.link.input, packet_max_bytes) {
+            let before = self.link.input.len();
+            let request = match codec::take_request(version, &mut self.link.input, packet_max_bytes) {
                 Ok(None) => break,
-                Ok(Some((header, frame))) => (codec::read_request(version, header, frame), header.frame),
-                Err(fault) => (Err(fault), 0),
+                Ok(Some(request)) => Ok(request),
+                Err(fault) => Err(fault),
             };
+            let bytes = before - self.link.input.len();
             match (&mut self.waiting, request) {
                 (Some(_), Ok(request)) if Waiting::goes_ahead(&request) => return Ok(Some(request)),
                 (Some(waiting), request) => {
@@ -94,18 +138,15 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
-    /// Answers a packet, unless that takes time.
-    fn answer_request(&mut self, request: Request) -> Result<Option<Slow>, End> {
+    /// Answers a packet; none if nothing of it is left to do and it was no message.
+    fn answer_request(&mut self, request: Request) -> Result<Option<Step>, End> {
         match request {
-            Request::Publish(publish) => return Ok(Some(Slow::Publish(publish))),
+            Request::Publish(publish) => return self.publish(publish).map(Some),
             Request::Subscribe { id, identifier, filters } => {
-                return Ok(Some(Slow::Subscribe { id, identifier, filters }));
+                return Ok(Some(Step::Slow(Slow::Subscribe { id, identifier, filters })));
             }
             Request::Unsubscribe { id, filters } => self.unsubscribe(id, filters),
-            Request::PubAck(id) => {
-                let acknowledged = self.exchange.acknowledged(id);
-                self.finished(id, acknowledged);
-            }
+            Request::PubAck(id) => self.puback(id),
             Request::PubRec { id, refused: true } => {
                 let acknowledged = self.exchange.recorded(id, true);
                 self.receipts.retain(|(of, _)| *of != id);
@@ -152,6 +193,11 @@ impl<S: Stream> Session<S> {
         Ok(())
     }
 
+    fn puback(&mut self, id: u16) {
+        let acknowledged = self.exchange.acknowledged(id);
+        self.finished(id, acknowledged);
+    }
+
     fn finished(&mut self, id: u16, acknowledged: Acknowledged) {
         let Acknowledged::Message { seq } = acknowledged else { return };
         if let Some(seq) = seq {
@@ -163,22 +209,25 @@ impl<S: Stream> Session<S> {
         }
     }
 
-    async fn publish(&mut self, mut publish: Publish) -> Result<(), End> {
+    /// Publishes a message of the client, unless that takes time.
+    fn publish(&mut self, mut publish: Publish) -> Result<Step, End> {
         let (qos, id) = (publish.qos, publish.id);
-        METRICS.mqtt_messages.received[qos as usize].add();
+        self.tally.received(qos);
         let topic = self.exchange.topic(&mut publish)?;
         if self.exchange.receive(&publish)? == Receive::Repeat {
             let mut packet = BytesMut::new();
             self.exchange.repeat(id, &mut packet);
             self.respond(None, |buffer| buffer.extend_from_slice(&packet));
-            return Ok(());
+            return Ok(Step::Message);
         }
         if let Some(plug) = self.plug.as_ref().filter(|plug| plug.takes(&topic)) {
             plug.push(&publish.payload);
-            return self.acknowledge(qos, id, None);
+            return self.acknowledge(qos, id, None).map(|()| Step::Message);
         }
-        if let Some(job) = Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
-            return self.leave(job, qos, id).await;
+        match Job::of(self.mailbox.party(), topic.as_str(), &publish.payload) {
+            None => {}
+            Some(Ok(job)) => return Ok(Step::Slow(Slow::Leave { job, qos, id })),
+            Some(Err(refused)) => return self.acknowledge(qos, id, Some(&refused)).map(|()| Step::Message),
         }
         let Publish { payload, retain, properties, expires_in_s, .. } = publish;
         let publisher = Some(self.mailbox.connection_id());
@@ -186,15 +235,32 @@ impl<S: Stream> Session<S> {
         let payload = payload.into();
         let publication = Publication { topic, payload, qos, retain, publisher, properties, expires_at };
         let receipt = if qos == QoS::ExactlyOnce { self.mailbox.receipt(id) } else { None };
+        match self.edge.hub.publish_at_once(self.mailbox.party(), Arc::new(publication), receipt) {
+            Ok(published) => self.answer_published(published, qos, id).map(|()| Step::Message),
+            Err(undecided) => Ok(Step::Slow(Slow::Publish { undecided, qos, id })),
+        }
+    }
+
+    /// Publishes a message of the client once the hub knows whether it may.
+    async fn publish_undecided(&mut self, undecided: Undecided, qos: QoS, id: u16) -> Result<(), End> {
         let published = {
-            let publishing = pin!(self.edge.hub.publish_with(self.mailbox.party(), publication, receipt));
+            let publishing = pin!(self.edge.hub.publish_undecided(self.mailbox.party(), undecided));
             self.link.write_during(publishing).await
         };
+        self.answer_published(published, qos, id)
+    }
+
+    fn answer_published(&mut self, published: Result<Reached, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
         let (mut commit, held, refused) = match published {
             Ok(Reached { commit, held, .. }) => (commit, held, None),
             Err(error) => (None, None, Some(error)),
         };
         refused.as_ref().map(status::log_fault);
+        self.batch.add();
+        if qos != QoS::ExactlyOnce && commit.is_none() && held.is_none() && self.pending.is_empty() {
+            self.exchange.answer(qos, id, refused.as_ref(), &mut self.link.output)?;
+            return Ok(());
+        }
         let mut packet = BytesMut::new();
         let is_new = self.exchange.answer(qos, id, refused.as_ref(), &mut packet)?;
         if is_new && refused.is_some() {
@@ -231,11 +297,7 @@ impl<S: Stream> Session<S> {
     }
 
     /// Passes a publication to the hub itself to its task.
-    async fn leave(&mut self, job: Result<Job, DomainError>, qos: QoS, id: u16) -> Result<(), End> {
-        let job = match job {
-            Ok(job) => job,
-            Err(refused) => return self.acknowledge(qos, id, Some(&refused)),
-        };
+    async fn leave(&mut self, job: Job, qos: QoS, id: u16) -> Result<(), End> {
         let leaving = self.desk().leave(job);
         let left = self.link.write_during(pin!(leaving)).await;
         let done = left.ok_or(End::Fault(Fault::Unavailable))?;

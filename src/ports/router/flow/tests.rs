@@ -3,7 +3,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::super::tests::{LIMITS, at, limit, message, payloads, router, toy};
-use super::super::{Incoming, Mailbox, QueueLimits, Reached, ReplayRetained, Router, RouterLimits};
+use super::super::{Incoming, Mailbox, QueueLimits, Reached, ReplayRetained, Router, RouterLimits, Taken};
 use super::*;
 
 /// Longer than any test waits.
@@ -27,6 +27,23 @@ fn announce(router: &Router, topic: &str, payload: &str) -> Reached {
 /// Whether all held messages have been queued.
 fn is_given(held: &mut Held) -> bool {
     held.now_or_never().is_some()
+}
+
+#[tokio::test]
+async fn deliveries_that_are_taken_together_let_the_publisher_continue() {
+    let router = router(LONG);
+    let mut mailbox = subscriber(&router, limit(8), "a");
+    for payload in ["1", "2", "3", "4"] {
+        assert!(publish(&router, "a", payload).held.is_none());
+    }
+    let mut held = publish(&router, "a", "5").held.unwrap();
+    let mut taken = Taken::up_to(2, 1 << 20);
+    assert_eq!(mailbox.take(&mut taken), None);
+    assert!(taken.deliveries.len() == 2 && !is_given(&mut held), "a quarter is full");
+    let mut taken = Taken::up_to(10, 1 << 20);
+    assert_eq!(mailbox.take(&mut taken), None);
+    assert!(taken.deliveries.len() == 2 && is_given(&mut held));
+    assert_eq!(payloads(&mut mailbox), ["5"]);
 }
 
 #[tokio::test]

@@ -115,6 +115,7 @@ pub(in crate::ports::router) enum Awaited {
 }
 
 /// The size of a delivery in its queue.
+#[inline]
 pub(super) fn size_of(delivery: &Delivery) -> usize {
     let Publication { topic, payload, properties, .. } = &*delivery.publication;
     ROW_BYTES + topic.as_str().len() + payload.weight() + properties.len()
