@@ -406,7 +406,10 @@ impl Handler for Hub {
                 cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));
             }
             Notice::SessionFound { call, session, .. } => cluster.note_found(&from.hub, call, session),
-            Notice::SessionDeclined { call, .. } => cluster.note_declined(&from.hub, call),
+            Notice::SessionDeclined { call, .. } => {
+                cluster.note_declined(&from.hub, call);
+                cluster.note_complete(&from.hub, call);
+            }
             Notice::SessionReady { call, .. } | Notice::SessionStored { call, .. } => {
                 cluster.note_word(&from.hub, call);
             }

@@ -414,7 +414,7 @@ impl Cluster {
         }
     }
 
-    /// All messages of a session that comes here have come.
+    /// All messages of a session that comes here have come, or the other hub has given the move up.
     pub(super) fn note_complete(&self, from: &str, call: u64) {
         if let Some(mut coming) = self.moving.coming.get_mut(&call).filter(|coming| coming.from == from) {
             coming.is_complete = true;
@@ -515,7 +515,9 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         lent.end();
         cluster.bus.send(Notice::SessionEnded { to, call });
     } else {
-        tracing::warn!(hub = to, "a session was not handed over to another hub: it is kept");
+        // Common where the client connects elsewhere again in the middle.
+        tracing::debug!(hub = to, "a session was not handed over to another hub: it is kept");
+        cluster.bus.send(Notice::SessionDeclined { to, call });
     }
 }
 

@@ -139,6 +139,11 @@ enum Awaits {
     Completion,
 }
 
+/// The client has another message under the packet id of a stored one, and has not acknowledged it: that one was sent 65,535
+/// numbers ago, or by another hub.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PacketIdTaken;
+
 /// The effect of a client's acknowledgement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Acknowledged {
@@ -196,11 +201,10 @@ impl Exchange {
         own: ConnectionId,
         now: impl FnOnce() -> Timestamp,
         buffer: &mut BytesMut,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, PacketIdTaken> {
         let stored_id = delivery.stored.map(|place| stored_id(place.seq));
         if stored_id.is_some_and(|id| self.sent.iter().any(|sent| sent.id == id)) {
-            // 65,535 younger messages were acknowledged and the one with this id was not.
-            return Err(Fault::Unavailable);
+            return Err(PacketIdTaken);
         }
         let seq = delivery.stored.map(|place| place.seq);
         self.last_seq = self.last_seq.max(seq.unwrap_or_default());

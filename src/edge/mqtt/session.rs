@@ -425,7 +425,10 @@ impl<S: Stream> Session<S> {
 
     fn deliver(&mut self, delivery: &Delivery) -> Result<(), End> {
         let own = self.mailbox.connection_id();
-        let is_sent = self.exchange.deliver(delivery, own, age_now, &mut self.link.output)?;
+        let Ok(is_sent) = self.exchange.deliver(delivery, own, age_now, &mut self.link.output) else {
+            self.mailbox.renumber(delivery);
+            return Ok(());
+        };
         if is_sent {
             self.tally.sent(delivery.qos);
             self.batch.add();

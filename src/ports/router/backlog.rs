@@ -95,37 +95,49 @@ impl Merged {
 /// The messages that a session got while another one of its client, at another hub, may have taken them, too.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// Up to when they were published.
+    /// Up to when the other one takes all.
     until: Timestamp,
-    noted: Merged,
+    /// Those that were published up to then.
+    early: Merged,
+    /// The last ones of later: the other one may not know yet that this one is there.
+    late: Merged,
 }
 
 impl Shared {
     /// Without messages.
     pub(super) fn new(until: Timestamp) -> Self {
-        Self { until, noted: Merged::new(DELIVERED_MAX) }
+        Self { until, early: Merged::new(DELIVERED_MAX), late: Merged::new(DELIVERED_MAX / 4) }
     }
 
     /// Notes messages that another hub has delivered.
     pub(super) fn extend(&mut self, delivered: &EarlyDeliveries) {
         self.until = self.until.max(delivered.until);
         for message in &delivered.messages {
-            self.noted.note(*message);
+            self.early.note(*message);
         }
+    }
+
+    /// Notes a message that this session gets.
+    fn note(&mut self, message: Fingerprint, at: Timestamp) {
+        let noted = if at <= self.until { &mut self.early } else { &mut self.late };
+        noted.note(message);
     }
 
     /// All of them, as if they were delivered.
     pub(super) fn all(&self) -> EarlyDeliveries {
-        EarlyDeliveries { until: self.until, messages: self.noted.order.iter().copied().collect() }
+        EarlyDeliveries {
+            until: self.until,
+            messages: self.early.order.iter().chain(&self.late.order).copied().collect(),
+        }
     }
 }
 
 /// What a session has delivered of the messages that another one of its client may have, too.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EarlyDeliveries {
-    /// Up to when they were published.
+    /// Up to when the other one takes all.
     pub until: Timestamp,
-    /// The messages.
+    /// The messages: those that were published up to then, and the last ones of later.
     pub messages: Vec<Fingerprint>,
 }
 
@@ -158,6 +170,17 @@ impl Backlog {
         (self.given, self.inherited) = (seq, seq);
     }
 
+    /// The next messages get none of these packet ids for as long as possible: they begin after the largest gap.
+    pub(super) fn continue_beside(&mut self, ids: &[u64]) {
+        let mut ids: Vec<u64> = ids.iter().map(|id| id % PACKET_IDS).collect();
+        ids.sort_unstable();
+        let next = ids.iter().skip(1).chain(ids.first()).copied();
+        let gap = |(id, next): (u64, u64)| (next + PACKET_IDS - id - 1) % PACKET_IDS;
+        let Some((begin, _)) = ids.iter().copied().zip(next).max_by_key(|pair| gap(*pair)) else { return };
+        let ahead = (begin + PACKET_IDS - self.last_seq % PACKET_IDS) % PACKET_IDS;
+        self.last_seq = self.last_seq.saturating_add(ahead);
+    }
+
     /// The last number that was ever sent to a connection, as far as is known.
     pub(super) fn last_given(&self) -> u64 {
         self.given
@@ -171,8 +194,7 @@ impl Backlog {
     /// Notes a message that comes; false if it has come before.
     pub(super) fn note(&mut self, publication: &Publication, at: PublishedAt) -> bool {
         let Some(at) = at.known() else { return true };
-        let shared = self.shared.as_mut().filter(|shared| at <= shared.until);
-        if self.merged.is_none() && shared.is_none() {
+        if self.merged.is_none() && self.shared.is_none() {
             return true;
         }
         let message = Fingerprint::of(publication, at);
@@ -181,8 +203,8 @@ impl Backlog {
         {
             return false;
         }
-        if let Some(shared) = shared {
-            shared.noted.note(message);
+        if let Some(shared) = &mut self.shared {
+            shared.note(message, at);
         }
         true
     }

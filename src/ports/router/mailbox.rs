@@ -22,9 +22,9 @@ use std::task::{Context, Poll};
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 
-use super::disk::{Disk, Op, SessionId, Ticket};
+use super::disk::{self, Disk, Entry, Op, SessionId, Ticket};
 use super::queue::{Awaited, Known, Manner, PublishedAt, Queue, State};
-use super::{ConnectionId, Delivery, Publication, Receipt, Router, SessionHandle, Subscription};
+use super::{ConnectionId, Delivery, Publication, QueuePosition, Receipt, Router, SessionHandle, Subscription};
 use crate::model::{Party, QoS, Timestamp, Topic, TopicFilter};
 
 /// Why a connection has to end.
@@ -257,6 +257,25 @@ impl Mailbox {
         if let Some((disk, session)) = self.disk() {
             disk.order(Op::Forget { session, seq });
         }
+    }
+
+    /// Gives a stored message another number, and packet id, behind all others.
+    pub fn renumber(&self, delivery: &Delivery) {
+        let Delivery { publication, qos, retain, stored: Some(QueuePosition { seq, released, .. }) } = delivery else {
+            return;
+        };
+        if *released {
+            return self.forget(*seq);
+        }
+        let (publication, published_at) = (Arc::clone(publication), disk::unique_now());
+        self.queue.renumber(vec![Entry {
+            seq: *seq,
+            publication,
+            qos: *qos,
+            retain: *retain,
+            released: false,
+            published_at,
+        }]);
     }
 
     /// The client has received a stored message of QoS 2 (PUBREC). Wait for the ticket before PUBREL is sent.

@@ -340,7 +340,7 @@ impl Queue {
         }
     }
 
-    /// Gives stored messages, which no connection has, new numbers behind all others.
+    /// Gives stored messages, which are not on their way to the client, new numbers behind all others.
     pub(super) fn renumber(&self, entries: Vec<Entry>) {
         let Some(durable) = &self.durable else { return };
         // Before the lock of the state, as everywhere.
@@ -350,8 +350,19 @@ impl Queue {
         for Entry { seq, publication, qos, retain, released, published_at } in entries {
             durable.disk.order(Op::Forget { session: durable.session, seq });
             backlog.last_seq += 1;
+            if backlog.live {
+                backlog.live = false;
+                backlog.cursor = backlog.last_seq - 1;
+            }
             let entry = Entry { seq: backlog.last_seq, publication, qos, retain, released, published_at };
             durable.disk.order(Op::Enqueue { session: durable.session, entry, own: false });
+        }
+    }
+
+    /// The next messages get none of these packet ids for as long as possible.
+    pub(super) fn continue_beside(&self, ids: &[u64]) {
+        if let Some(backlog) = &mut self.state().backlog {
+            backlog.continue_beside(ids);
         }
     }
 

@@ -147,12 +147,14 @@ impl SessionHandle {
         else {
             return false;
         };
+        let ids: Vec<u64> = in_flight.iter().map(|message| message.seq).collect();
         for message in in_flight {
             let (seq, at) = (message.seq, message.published_at.map_or(PublishedAt::Unknown, PublishedAt::At));
             let InFlight { publication, qos, retain, .. } = message;
             let delivery = Delivery { publication: Arc::new(publication), qos, retain, stored: None };
             self.queue.push_as(delivery, Manner::Insists, at, Some(seq));
         }
+        self.queue.continue_beside(&ids);
         if is_renumbered && self.for_each_page(last, |page| self.queue.renumber(page)).await.is_none() {
             return false;
         }

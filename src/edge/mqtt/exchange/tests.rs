@@ -44,7 +44,7 @@ fn publish(qos: QoS, id: u16) -> Publish {
     Publish { topic, alias: None, payload, qos, id, retain: false, properties, expires_in_s: None }
 }
 
-fn send(exchange: &mut Exchange, delivery: &Delivery) -> (Result<bool, Fault>, Vec<u8>) {
+fn send(exchange: &mut Exchange, delivery: &Delivery) -> (Result<bool, PacketIdTaken>, Vec<u8>) {
     let mut buffer = BytesMut::new();
     let sent = exchange.deliver(delivery, OWN, || 100.0, &mut buffer);
     (sent, buffer.to_vec())
@@ -100,7 +100,7 @@ fn a_stored_message_keeps_its_packet_id() {
         ..stored(3, QoS::AtLeastOnce)
     };
     assert_eq!(send(&mut exchange, &again).1[0], 0x3a, "DUP");
-    assert_eq!(send(&mut exchange, &again).0, Err(Fault::Unavailable), "the id is in use");
+    assert_eq!(send(&mut exchange, &again).0, Err(PacketIdTaken), "the id is in use");
     let released = Delivery { stored: Some(QueuePosition { seq: 4, again: true, released: true }), ..again };
     assert_eq!(send(&mut exchange, &released), (Ok(true), vec![0x62, 2, 0, 4]));
     assert_eq!(exchange.completed(4), Acknowledged::Message { seq: Some(4) });
