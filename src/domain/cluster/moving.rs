@@ -31,7 +31,7 @@ use dashmap::DashMap;
 use futures_util::future::BoxFuture;
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::super::Hub;
 use super::super::error::DomainError;
@@ -224,11 +224,11 @@ impl Hub {
             return Ok(SessionSearch { found: None, was_elsewhere, owner });
         }
         let mut found = None;
-        let ends_at = Instant::now() + seconds(self.config.cluster.session_move_s);
+        let ends_at = self.clock.now() + seconds(self.config.cluster.session_move_s);
         while let Some(SessionOwner { hub, .. }) = owner.as_ref().filter(is_other) {
-            let patience = ends_at.saturating_duration_since(Instant::now());
+            let patience = ends_at.saturating_sub(self.clock.now());
             found = cluster.call_session(hub, party, client_id, patience).await;
-            if found.is_some() || Instant::now() >= ends_at {
+            if found.is_some() || self.clock.now() >= ends_at {
                 break;
             }
             // It may have moved on meanwhile, for an earlier connection of the client.

@@ -9,7 +9,6 @@ use std::collections::{HashSet, VecDeque};
 use sha2::{Digest as _, Sha256};
 
 use super::disk::Entry;
-use super::queue::PublishedAt;
 use super::{Delivery, Publication, QueuePosition};
 use crate::model::{QoS, Timestamp};
 
@@ -191,9 +190,9 @@ impl Backlog {
         self.kept_until = Some(self.kept_until.map_or(until, |earlier| earlier.min(until)));
     }
 
-    /// Notes a message that comes; false if it has come before.
-    pub(super) fn note(&mut self, publication: &Publication, at: PublishedAt) -> bool {
-        let Some(at) = at.known() else { return true };
+    /// Notes a message that comes; false if it has come before. One whose time is not known is a new one.
+    pub(super) fn note(&mut self, publication: &Publication, at: Option<Timestamp>) -> bool {
+        let Some(at) = at else { return true };
         if self.merged.is_none() && self.shared.is_none() {
             return true;
         }

@@ -108,7 +108,7 @@ impl PublishedAt {
     }
 
     /// By which a message is known again.
-    pub(super) fn known(self) -> Option<Timestamp> {
+    fn known(self) -> Option<Timestamp> {
         match self {
             Self::At(at) => Some(at),
             Self::Now | Self::Unknown => None,
@@ -183,7 +183,7 @@ impl Queue {
             if backlog.kept_until.is_some_and(|until| at.is_after(until)) {
                 return Pushed::Refused;
             }
-            let is_new = backlog.note(&delivery.publication, at);
+            let is_new = backlog.note(&delivery.publication, at.known());
             // One with a number replaces what is here of it.
             if !is_new && seq.is_none() {
                 return Pushed::Refused;

@@ -102,7 +102,7 @@ async fn a_hub_without_its_server_does_not_start() {
     let folder = tempfile::tempdir().unwrap();
     for (url, why) in [
         (format!("ws://{closed}"), "no SurrealDB server can be reached there"),
-        (other.http().replace("http://", "ws://"), "no SurrealDB server can be reached there"),
+        (other.http().replace("http://", "ws://"), "does not answer as a SurrealDB server"),
         (format!("ws://{}", silent.1), "the server has not answered in 4 s"),
         ("wss://127.0.0.1:1".to_owned(), "no SurrealDB server can be reached there"),
     ] {
