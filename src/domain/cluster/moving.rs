@@ -485,12 +485,14 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     };
     let (words, mut heard) = channel(1);
     cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
+    let delivered = lent.handle().delivered().await;
+    lent.handle().share().await;
     let (in_flight, lost_ids) = in_flight(cluster, &*lent).await;
     let session = MovingSession {
         subscriptions: lent.handle().subscriptions(),
         received: lent.received(),
         released: released(&*lent).await.into_iter().chain(lost_ids).collect(),
-        delivered: lent.handle().delivered().await,
+        delivered,
         in_flight,
     };
     cluster.bus.send(Notice::SessionFound { to: to.clone(), call, session: Some(session) });

@@ -117,7 +117,7 @@ impl Shared {
     }
 
     /// Notes a message that this session gets.
-    fn note(&mut self, message: Fingerprint, at: Timestamp) {
+    pub(super) fn note(&mut self, message: Fingerprint, at: Timestamp) {
         let noted = if at <= self.until { &mut self.early } else { &mut self.late };
         noted.note(message);
     }
@@ -183,6 +183,13 @@ impl Backlog {
     /// The last number that was ever sent to a connection, as far as is known.
     pub(super) fn last_given(&self) -> u64 {
         self.given
+    }
+
+    /// Another session of the client, at another hub, may have the messages of this one that are published up to then.
+    pub(super) fn share(&mut self, until: Timestamp) -> &mut Shared {
+        let shared = self.shared.get_or_insert_with(|| Box::new(Shared::new(until)));
+        shared.until = shared.until.max(until);
+        shared
     }
 
     /// Messages that are published later are not kept.

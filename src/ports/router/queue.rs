@@ -318,16 +318,30 @@ impl Queue {
     pub(super) fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>) {
         let mut state = self.state();
         let Some(backlog) = &mut state.backlog else { return };
-        let merged = backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
         // The other hub has all until the move is complete, and the client may return to it before.
-        let until = disk::now() + MOVE_MAX_S;
-        let shared = backlog.shared.get_or_insert_with(|| Box::new(Shared::new(until)));
-        shared.extend(&EarlyDeliveries { until, messages: Vec::new() });
+        let shared = backlog.share(disk::now() + MOVE_MAX_S);
         if let Some(delivered) = delivered {
-            for message in &delivered.messages {
-                merged.note(*message);
-            }
             shared.extend(delivered);
+        }
+        let merged = backlog.merged.get_or_insert_with(|| Box::new(Merged::new(max)));
+        for message in delivered.iter().flat_map(|delivered| &delivered.messages) {
+            merged.note(*message);
+        }
+    }
+
+    /// From now on, the messages of this session are noted, as another hub may have them, too.
+    pub(super) fn share(&self) {
+        if let Some(backlog) = &mut self.state().backlog {
+            backlog.share(disk::now() + MOVE_MAX_S);
+        }
+    }
+
+    /// Notes stored messages that another hub may have, too.
+    pub(super) fn note_shared<'a>(&self, messages: impl Iterator<Item = (Fingerprint, &'a Entry)>) {
+        if let Some(backlog) = &mut self.state().backlog
+            && let Some(shared) = &mut backlog.shared
+        {
+            messages.for_each(|(message, entry)| shared.note(message, entry.published_at));
         }
     }
 

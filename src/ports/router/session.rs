@@ -179,6 +179,16 @@ impl SessionHandle {
         self.queue.begin_anew(until);
     }
 
+    /// Another hub gets the messages of this session, which may be kept here all the same: from now on, those that are
+    /// delivered here are known.
+    pub async fn share(&self) {
+        self.queue.share();
+        let note = |page: Vec<Entry>| self.queue.note_shared(page.iter().map(|entry| (fingerprint(entry), entry)));
+        if self.for_each_page(self.last_seq(), note).await.is_none() {
+            tracing::debug!("the messages of a session cannot be read now: its client may get some again");
+        }
+    }
+
     /// What this session, which no connection serves, has delivered of the messages that another one may have, too; none if
     /// there is no other one, or if its queue cannot be read now.
     pub async fn delivered(&self) -> Option<EarlyDeliveries> {
