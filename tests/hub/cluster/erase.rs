@@ -48,8 +48,9 @@ async fn send(world: &World, path: &str, from: &str, to: &str, number: u32) -> (
     (text("_id"), text("filename"))
 }
 
-async fn status(world: &World, sound: &str) -> u16 {
-    let asked = world.client().get(format!("{}/get_chat/{sound}", world.http())).send();
+/// What a user is answered who asks for a sound: a stranger does not learn whether it exists.
+async fn status(world: &World, sound: &str, user: &User) -> u16 {
+    let asked = world.client().get(format!("{}/get_chat/{sound}", world.http())).bearer_auth(&user.token).send();
     within(sound, asked).await.unwrap().status().as_u16()
 }
 
@@ -163,9 +164,11 @@ impl Cluster {
     }
 
     async fn assert_gone(&self, sounds: &[String]) {
+        let name = format!("witness{}", rand::random::<u32>());
+        let witness = self.hubs[0].user(&name).await;
         for world in &self.hubs {
             for sound in sounds {
-                assert_eq!(status(world, sound).await, 404, "{sound}");
+                assert_eq!(status(world, sound, &witness).await, 404, "{sound}");
             }
         }
     }
@@ -201,7 +204,7 @@ async fn a_family_of_two_hubs_is_exported_and_erased_through_either() {
     b.run(&["erase", "--finish"]).await;
     cluster.wait_for_none(&needles.only(&["message 0", "sound 0"])).await;
     cluster.assert_gone(&sounds[..1]).await;
-    assert_eq!(status(a, &sounds[1]).await, 200);
+    assert_eq!(status(a, &sounds[1], &mia).await, 200);
 
     // The toy, through the other one.
     let erased = json!({"user_id": mia.id, "toy_id": toy.id, "password": "correct horse"});
