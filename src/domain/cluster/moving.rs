@@ -21,7 +21,8 @@
 //! session at hub A.
 //!
 //! The session at hub A still takes what is published in the first seconds of the new one, which delivers that at once. When
-//! the client returns to hub A, hub B names what it has delivered of that, by fingerprints, and hub A drops it.
+//! the client returns to hub A, hub B names what it has delivered of that, by fingerprints, and hub A drops it. So it is where a
+//! move ends before its end: both hubs have the session then, and each names what it has delivered since.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -40,7 +41,7 @@ use super::super::units::DAY_S;
 use super::{Cluster, Job};
 use crate::config::seconds;
 use crate::model::{Party, QoS, Timestamp, Topic};
-use crate::ports::bus::{Bus, ClientPublication, MovedMessage, MovingSession, Notice};
+use crate::ports::bus::{Bus, ClientPublication, FINGERPRINT_BYTES, MovedMessage, MovingSession, Notice};
 use crate::ports::clock::age_now;
 use crate::ports::router::{
     CLOCKS_DIFFER_MAX_S, EarlyDeliveries, Entry, InFlight, SessionHandle, Subscription, Ticket,
@@ -143,7 +144,7 @@ struct Coming {
     found: Option<oneshot::Sender<Option<MovingSession>>>,
     session: Option<SessionHandle>,
     since: Timestamp,
-    /// Whether the other hub has ended its session: all its messages are here.
+    /// Whether the other hub sends no more: it has ended its session, or given the move up.
     is_complete: bool,
 }
 
@@ -485,7 +486,12 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     };
     let (words, mut heard) = channel(1);
     cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
-    let delivered = lent.handle().delivered().await;
+    let mut delivered = lent.handle().delivered().await;
+    if let Some(EarlyDeliveries { messages, .. }) = &mut delivered {
+        // Beside the messages on their way. What is left out may come again.
+        let max = cluster.bus.content_max() / 4 / FINGERPRINT_BYTES;
+        messages.drain(..messages.len().saturating_sub(max));
+    }
     lent.handle().share().await;
     let (in_flight, lost_ids) = in_flight(cluster, &*lent).await;
     let session = MovingSession {

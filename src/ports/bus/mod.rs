@@ -59,7 +59,7 @@ use crate::model::{HubId, Party, QoS, Secret, Timestamp};
 use crate::ports::clock;
 use crate::ports::router::{Disk, ForwardId, Heard, Publication, Ticket};
 
-pub use notice::{ClientPublication, HubName, MovedMessage, MovingSession, Notice};
+pub use notice::{ClientPublication, FINGERPRINT_BYTES, HubName, MovedMessage, MovingSession, Notice};
 
 use link::{Link, LinkError};
 use notice::{Envelope, FILTERS, Number, ROSTER_PAGE, Unreadable};

@@ -120,6 +120,8 @@ impl MovedMessage {
     }
 }
 
+/// What a fingerprint needs.
+pub const FINGERPRINT_BYTES: usize = 9;
 /// What a message needs besides its content.
 const FRAME: usize = 200;
 
@@ -336,7 +338,10 @@ impl Notice {
                 Self::SessionMessages { messages, .. } => messages.iter().map(MovedMessage::weight).sum(),
                 Self::SessionFound { session, .. } => session.as_ref().map_or(0, |session| {
                     let texts = session.subscriptions.iter().map(|subscription| 40 + subscription.text().len());
-                    texts.sum::<usize>() + (session.received.len() + session.released.len()) * 3
+                    let ids = (session.received.len() + session.released.len()) * 3;
+                    let delivered = session.delivered.as_ref().map_or(0, |delivered| delivered.messages.len());
+                    let in_flight = session.in_flight.iter().map(|(_, message)| message.weight());
+                    texts.sum::<usize>() + ids + delivered * FINGERPRINT_BYTES + in_flight.sum::<usize>()
                 }),
                 Self::SessionWanted { client_id, .. } => client_id.len(),
                 Self::Roster { parties, .. } => parties.len() * 32,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::backlog::{Backlog, EarlyDeliveries, Fingerprint, Merged, Shared};
+use super::backlog::{Backlog, EarlyDeliveries, Fingerprint, Merged};
 use super::disk::{self, Disk, Entry, Op, SessionId};
 use super::{CloseReason, ConnectionId, Delivery, Incoming, Subscription, Taken};
 use crate::model::{Party, QoS, Timestamp, TopicFilter};
@@ -32,7 +32,7 @@ const RETAINED_PER_MESSAGE: usize = 16;
 pub const CLOCKS_DIFFER_MAX_S: f64 = 2.0;
 
 /// How long the move of a session takes at most, with what the bus has on its way, in seconds.
-const MOVE_MAX_S: f64 = 60.0;
+pub(super) const MOVE_MAX_S: f64 = 60.0;
 
 /// How long the publisher of a message of QoS 0 waits for a reader whose queue is half full of such messages.
 ///
@@ -329,10 +329,11 @@ impl Queue {
         }
     }
 
-    /// From now on, the messages of this session are noted, as another hub may have them, too.
-    pub(super) fn share(&self) {
+    /// From now on, the messages of this session are noted, as another one of its client takes what is published up to
+    /// `until`, too.
+    pub(super) fn share(&self, until: Timestamp) {
         if let Some(backlog) = &mut self.state().backlog {
-            backlog.share(disk::now() + MOVE_MAX_S);
+            backlog.share(until);
         }
     }
 
@@ -377,17 +378,6 @@ impl Queue {
     pub(super) fn continue_beside(&self, ids: &[u64]) {
         if let Some(backlog) = &mut self.state().backlog {
             backlog.continue_beside(ids);
-        }
-    }
-
-    /// The session has begun anew: another one of its client takes what is published up to `until`, too.
-    pub(super) fn begin_anew(&self, until: Timestamp) {
-        if let Some(backlog) = &mut self.state().backlog {
-            let mut shared = Shared::new(until);
-            if let Some(earlier) = backlog.shared.take() {
-                shared.extend(&earlier.all());
-            }
-            backlog.shared = Some(Box::new(shared));
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::backlog::{EarlyDeliveries, Fingerprint};
 use super::disk::{self, Entry, Op, StoredSession};
-use super::queue::{Durable, Manner, PublishedAt, Queue};
+use super::queue::{Durable, MOVE_MAX_S, Manner, PublishedAt, Queue};
 use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
 use crate::model::{Party, QoS, Timestamp};
 
@@ -176,13 +176,13 @@ impl SessionHandle {
     /// The session has begun anew, as the hub of the one before is away. That one takes what is published up to `until`,
     /// too.
     pub fn begin_anew(&self, until: Timestamp) {
-        self.queue.begin_anew(until);
+        self.queue.share(until);
     }
 
     /// Another hub gets the messages of this session, which may be kept here all the same: from now on, those that are
     /// delivered here are known.
     pub async fn share(&self) {
-        self.queue.share();
+        self.queue.share(disk::now() + MOVE_MAX_S);
         let note = |page: Vec<Entry>| self.queue.note_shared(page.iter().map(|entry| (fingerprint(entry), entry)));
         if self.for_each_page(self.last_seq(), note).await.is_none() {
             tracing::debug!("the messages of a session cannot be read now: its client may get some again");
