@@ -16,6 +16,10 @@
 //! B knows it by its topic, its content and the time when it was published, and keeps one. Events that announce a voice
 //! message do not move: the hub of the client reads them in the database.
 //!
+//! The row has an epoch, and a hub changes only the row that it has read: hub B, to have the session, and hub A, to keep it for a
+//! client that has connected there again in the middle. So one of them has it, whichever connection is the newer one; the other
+//! one refuses its client, which connects again.
+//!
 //! If hub A is away, the session begins anew at hub B. The client knows that from its CONNACK, which may be lost: so the row
 //! names hub B only when the client has sent something after it. Until then, a client that connects again is one of the
 //! session at hub A.
@@ -245,29 +249,28 @@ impl Hub {
 
     /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds. It has to be on
     /// disk here, with the packet ids of the found one: if this fails, or the hub ends before, the session is still at the
-    /// other hub, and the next search finds it there. Errors: as of the store.
+    /// other hub, and the next search finds it there. False if the session has gone elsewhere since the search, or stays at the
+    /// other hub for a newer connection of the client there. Errors: as of the store.
     pub async fn own_session(
         &self,
         party: &Party,
         client_id: &str,
         expiry_s: u32,
         search: &SessionSearch,
-    ) -> Result<(), DomainError> {
+    ) -> Result<bool, DomainError> {
         if self.cluster.is_none() || is_guest(party) {
-            return Ok(());
+            return Ok(true);
         }
         let (me, now) = (&self.config.cluster.hub, age_now());
         let lasts = f64::from(expiry_s) + ROW_LASTS_S;
-        match &search.owner {
-            None if expiry_s == 0 => {}
-            Some(_) if expiry_s == 0 => self.store.set_session_owner(party, client_id, None).await?,
-            Some(owner) if owner.hub == *me && owner.until > now + lasts / 2.0 => {}
-            _ => {
-                let owner = SessionOwner { hub: me.clone(), until: now + lasts };
-                self.store.set_session_owner(party, client_id, Some(&owner)).await?;
-            }
-        }
-        Ok(())
+        let before = search.owner.as_ref();
+        let owner = match before {
+            None if expiry_s == 0 => return Ok(true),
+            Some(_) if expiry_s == 0 => None,
+            Some(owner) if owner.hub == *me && owner.until > now + lasts / 2.0 => return Ok(true),
+            _ => Some(SessionOwner::next(before, me, now + lasts)),
+        };
+        Ok(self.store.set_session_owner(party, client_id, before, owner.as_ref()).await?)
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.
@@ -287,11 +290,27 @@ impl Hub {
         session.begin_anew(age_now() + overlap_s + CLOCKS_DIFFER_MAX_S);
     }
 
-    /// Before a client connects here: if its session is going to another hub, where its client is not yet, it stays.
-    pub fn reclaim_session(&self, party: &Party, client_id: &str) {
-        if let Some(cluster) = &self.cluster {
-            cluster.moving.leaving.retain(|_, leaving| leaving.is_ready || !leaving.is_of(party, client_id));
+    /// Before a client connects here: if its session is going to another hub, where its client is not yet, it stays, and that
+    /// hub cannot have it any more. If the other hub has it already, the move goes on. Errors: as of the store.
+    pub async fn reclaim_session(&self, party: &Party, client_id: &str) -> Result<(), DomainError> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let leaving = &cluster.moving.leaving;
+        let is_on_its_way = |leaving: &Leaving| !leaving.is_ready && leaving.is_of(party, client_id);
+        if !leaving.iter().any(|leaving| is_on_its_way(&leaving)) {
+            return Ok(());
         }
+        let is_kept = match self.store.session_owner(party, client_id).await? {
+            None => true,
+            Some(owner) if owner.hub != self.config.cluster.hub => false,
+            Some(owner) => {
+                let kept = SessionOwner::next(Some(&owner), &owner.hub, owner.until);
+                self.store.set_session_owner(party, client_id, Some(&owner), Some(&kept)).await?
+            }
+        };
+        if is_kept {
+            leaving.retain(|_, leaving| !is_on_its_way(leaving));
+        }
+        Ok(())
     }
 
     /// Asks the database for the hubs of clients whose connections the clocks of two hubs do not tell apart. Until then, their

@@ -181,9 +181,9 @@ pub(super) async fn enter(
 ) -> Result<Entered, Refusal> {
     let assigned_id = connect.client_id.is_empty().then(assigned_client_id);
     let client_id = assigned_id.as_ref().unwrap_or(&connect.client_id);
-    edge.hub.reclaim_session(&admitted.party, client_id);
-    let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let refused = |error: DomainError| Refusal::from(&error);
+    edge.hub.reclaim_session(&admitted.party, client_id).await.map_err(refused)?;
+    let mut place = edge.sessions.enter(&admitted.party, client_id, number, patience).await.ok_or(Refusal::Busy)?;
     let found = match assigned_id {
         None => edge.hub.find_session(&admitted.party, client_id, connect.is_clean, connect.expiry_s).await,
         Some(_) => Ok(SessionSearch::default()),
@@ -245,8 +245,17 @@ pub(super) async fn enter(
     let unowned = if begins_anew {
         Some(search)
     } else {
-        if assigned_id.is_none() {
-            edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?;
+        let is_owned = match assigned_id {
+            None => edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?,
+            Some(_) => true,
+        };
+        if !is_owned {
+            // What a session before has kept here is not lost. A new one would take messages of nobody.
+            if let Some(session) = session.filter(|_| !is_kept) {
+                session.end();
+                place.clear();
+            }
+            return Err(Refusal::Busy);
         }
         None
     };

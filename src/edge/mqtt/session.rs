@@ -191,10 +191,14 @@ impl<S: Stream> Session<S> {
     async fn own(&mut self, search: &SessionSearch) -> Result<(), End> {
         let (party, client_id) = (self.mailbox.party(), self.place.client_id());
         let owned = self.edge.hub.own_session(party, client_id, self.lifetime.expiry_s, search).await;
-        owned.map_err(|error| {
-            tracing::debug!(%error, "the session of a client could not be noted as one of this hub");
-            End::Closed(CloseReason::Unavailable)
-        })
+        match owned {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(End::Closed(CloseReason::TakenOver)),
+            Err(error) => {
+                tracing::debug!(%error, "the session of a client could not be noted as one of this hub");
+                Err(End::Closed(CloseReason::Unavailable))
+            }
+        }
     }
 
     /// Serves the client until its connection has ended.

@@ -8,11 +8,14 @@ use super::transaction::record_of;
 use super::{Store, StoreError};
 use crate::model::{Party, Timestamp};
 
+const READ: &str = "SELECT * FROM ONLY $id";
+
 #[derive(SurrealValue)]
 #[surreal(crate = "surrealdb::types")]
 struct OwnerRow {
     hub: String,
     until: f64,
+    epoch: Option<i64>,
 }
 
 /// The hub that has a session.
@@ -22,29 +25,59 @@ pub struct SessionOwner {
     pub hub: String,
     /// When the row is deleted, as a time for ages.
     pub until: Timestamp,
+    /// Raised with each change of the hub, and where a hub keeps a session that was about to move. A random number at first,
+    /// so that a row that was deleted meanwhile is not taken for the same.
+    pub epoch: i64,
+}
+
+impl SessionOwner {
+    /// The row after this one, or the first one.
+    pub fn next(before: Option<&Self>, hub: &str, until: Timestamp) -> Self {
+        let epoch = before.map_or_else(|| rand::random::<u32>().into(), |before| before.epoch.wrapping_add(1));
+        Self { hub: hub.to_owned(), until, epoch }
+    }
+}
+
+impl From<OwnerRow> for SessionOwner {
+    fn from(OwnerRow { hub, until, epoch }: OwnerRow) -> Self {
+        // Hubs of an earlier version write no epoch.
+        Self { hub, until, epoch: epoch.unwrap_or_default() }
+    }
 }
 
 impl Store {
     /// The hub that has the session of a client.
     pub async fn session_owner(&self, party: &Party, client_id: &str) -> Result<Option<SessionOwner>, StoreError> {
-        let mut found = self.run("SELECT * FROM ONLY $id", vars! { id: key(party, client_id) }).await?;
-        let row = found.optional::<OwnerRow>(0)?;
-        Ok(row.map(|OwnerRow { hub, until }| SessionOwner { hub, until }))
+        let mut found = self.run(READ, vars! { id: key(party, client_id) }).await?;
+        Ok(found.optional::<OwnerRow>(0)?.map(SessionOwner::from))
     }
 
-    /// From now on, this hub has the session of a client; none if no hub has it.
+    /// Notes which hub has the session of a client, or that none has it, if the row still names the hub and the epoch of
+    /// `before`. False if it has changed.
     pub async fn set_session_owner(
         &self,
         party: &Party,
         client_id: &str,
+        before: Option<&SessionOwner>,
         owner: Option<&SessionOwner>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<bool, StoreError> {
         let id = key(party, client_id);
-        let Some(SessionOwner { hub, until }) = owner else {
-            return self.run("DELETE $id RETURN NONE", vars! { id: id }).await.map(drop);
-        };
-        let row = OwnerRow { hub: hub.clone(), until: *until };
-        self.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id, row: row }).await.map(drop)
+        let (id, turn) = (&id, |owner: &SessionOwner| (owner.hub.clone(), owner.epoch));
+        self.transact(|tx| async move {
+            let found = tx.one::<OwnerRow>(READ, vars! { id: id.clone() }).await?.map(SessionOwner::from);
+            if found.as_ref().map(turn) != before.map(turn) {
+                return Ok(false);
+            }
+            match owner {
+                Some(SessionOwner { hub, until, epoch }) => {
+                    let row = OwnerRow { hub: hub.clone(), until: *until, epoch: Some(*epoch) };
+                    tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id.clone(), row: row }).await?;
+                }
+                None => drop(tx.run("DELETE $id RETURN NONE", vars! { id: id.clone() }).await?),
+            }
+            Ok(true)
+        })
+        .await
     }
 
     /// Deletes the rows whose time is over.
