@@ -139,8 +139,8 @@ enum Awaits {
     Completion,
 }
 
-/// The client has another message under the packet id of a stored one, and has not acknowledged it: that one was sent 65,535
-/// numbers ago, or by another hub.
+/// The client has another message under the packet id of a stored one, and has not acknowledged or completed it: that one was
+/// sent 65,535 numbers ago, or by another hub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PacketIdTaken;
 
@@ -203,7 +203,7 @@ impl Exchange {
         buffer: &mut BytesMut,
     ) -> Result<bool, PacketIdTaken> {
         let stored_id = delivery.stored.map(|place| stored_id(place.seq));
-        if stored_id.is_some_and(|id| self.sent.iter().any(|sent| sent.id == id)) {
+        if stored_id.is_some_and(|id| self.is_taken(id)) {
             return Err(PacketIdTaken);
         }
         let seq = delivery.stored.map(|place| place.seq);
@@ -258,6 +258,11 @@ impl Exchange {
         Ok(true)
     }
 
+    /// Whether the client may have another message under this packet id, or its PUBREL (MQTT 3.1.1 §2.3.1).
+    fn is_taken(&self, id: u16) -> bool {
+        self.sent.iter().any(|sent| sent.id == id) || self.memory.released.contains(&id)
+    }
+
     /// Whether the client takes a packet of this size (v5 §3.1.2.11.4).
     pub(super) fn fits(&self, packet: &Outgoing<'_>) -> bool {
         packet.fits(self.terms.version, self.terms.packet_max_bytes)
@@ -285,15 +290,20 @@ impl Exchange {
             self.last_id = stored_id(self.last_seq.saturating_add(u64::from(u16::MAX / 2)));
             self.free_ids = 0;
         }
-        // The window is smaller than the number of ids, so that one is free.
-        while self.free_ids == 0 {
-            self.free_ids = self.ids_before_the_next_sent();
-            if self.free_ids == 0 {
-                self.last_id = id_after(self.last_id);
+        // The window, and what other hubs have sent, are fewer than the ids, so that one is free.
+        for _ in 0..=self.memory.released.len() {
+            while self.free_ids == 0 {
+                self.free_ids = self.ids_before_the_next_sent();
+                if self.free_ids == 0 {
+                    self.last_id = id_after(self.last_id);
+                }
+            }
+            self.free_ids -= 1;
+            self.last_id = id_after(self.last_id);
+            if !self.memory.released.contains(&self.last_id) {
+                break;
             }
         }
-        self.free_ids -= 1;
-        self.last_id = id_after(self.last_id);
         self.last_id
     }
 

@@ -96,7 +96,7 @@ pub(super) async fn handshake<S: Stream>(
     let properties = connack_properties(&connect, entered.assigned_id, keep_alive_s, &edge.config);
     let present = entered.is_resumed;
     encode::connack(connect.version, present, ConnectReturnCode::Success, properties, &mut link.output);
-    // Before anything else: their packet ids are free then.
+    // Their packet ids are free when the client has completed them.
     entered.memory.released.iter().for_each(|id| encode::pubrel(*id, &mut link.output));
     // §3.1.2.10: one and a half times the keep alive; 0 turns it off.
     let silence_max = (keep_alive_s > 0).then(|| Duration::from_secs(keep_alive_s.into()) * 3 / 2);
@@ -235,7 +235,7 @@ pub(super) async fn enter(
         let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
         let messages_max = queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX);
         let in_flight = std::mem::take(&mut found.in_flight);
-        if !session.begin_merge(messages_max, found.delivered.as_ref(), in_flight).await {
+        if !session.begin_merge(messages_max, found.delivered.as_ref(), in_flight, &found.released).await {
             return Err(refused(not_stored()));
         }
         let taken_up = take_up(found, &mailbox, &mut memory).await;

@@ -120,14 +120,21 @@ impl SessionHandle {
     /// on, one that was published with the same content at the same time is queued once, if there are no more than `max`
     /// others in between. So is one that this session has stored before. Those that the other session has delivered are
     /// dropped, and those that it has sent without an acknowledgement are queued first, with their packet ids. Those that
-    /// this session has get other ones then, as the client does not know them any more. False if this is not on disk.
-    pub async fn begin_merge(&self, max: usize, delivered: Option<&EarlyDeliveries>, in_flight: Vec<InFlight>) -> bool {
+    /// this session has get other ones then, as the client does not know them any more. None gets an id of `released`: the
+    /// client has not completed their release. False if this is not on disk.
+    pub async fn begin_merge(
+        &self,
+        max: usize,
+        delivered: Option<&EarlyDeliveries>,
+        in_flight: Vec<InFlight>,
+        released: &[u16],
+    ) -> bool {
         self.queue.begin_merge(max, delivered);
         let known: HashSet<_> = delivered.into_iter().flat_map(|delivered| &delivered.messages).copied().collect();
         let on_their_way: HashSet<_> = in_flight.iter().filter_map(InFlight::fingerprint).collect();
         let until = delivered.map(|delivered| delivered.until);
         // What is stored from now on is noted as it comes.
-        let (last, is_renumbered) = (self.last_seq(), !in_flight.is_empty());
+        let (last, is_renumbered) = (self.last_seq(), !in_flight.is_empty() || !released.is_empty());
         let is_dropped = |entry: &Entry| {
             let message = fingerprint(entry);
             let is_elsewhere = until.is_some_and(|until| was_elsewhere(entry, until));
@@ -147,7 +154,8 @@ impl SessionHandle {
         else {
             return false;
         };
-        let ids: Vec<u64> = in_flight.iter().map(|message| message.seq).collect();
+        let ids = in_flight.iter().map(|message| message.seq).chain(released.iter().map(|id| u64::from(*id)));
+        let ids: Vec<u64> = ids.collect();
         for message in in_flight {
             let (seq, at) = (message.seq, message.published_at.map_or(PublishedAt::Unknown, PublishedAt::At));
             let InFlight { publication, qos, retain, .. } = message;

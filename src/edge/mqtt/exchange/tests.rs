@@ -106,6 +106,22 @@ fn a_stored_message_keeps_its_packet_id() {
     assert_eq!(exchange.completed(4), Acknowledged::Message { seq: Some(4) });
 }
 
+/// The client has released one message, and would take the PUBREL of it for that of the next one under this id.
+#[test]
+fn a_packet_id_is_not_used_before_its_release_is_complete() {
+    let memory = Memory { released: [3, 4].into(), ..Memory::default() };
+    let mut other = Exchange::new(terms(Version::V4, 5), Memory { released: [1, 3].into(), ..Memory::default() });
+    let mut exchange = Exchange::new(Terms { last_seq: Some(3), ..terms(Version::V4, 5) }, memory);
+    assert_eq!(send(&mut exchange, &stored(3, QoS::ExactlyOnce)).0, Err(PacketIdTaken));
+    assert_eq!(exchange.completed(3), Acknowledged::Unknown);
+    assert_eq!(send(&mut exchange, &stored(3, QoS::ExactlyOnce)).0, Ok(true));
+    assert_eq!(send(&mut exchange, &stored(4, QoS::ExactlyOnce)).0, Err(PacketIdTaken));
+    for id in [2, 4, 5] {
+        assert_eq!(send(&mut other, &delivery("a", QoS::ExactlyOnce, 1, false)).0, Ok(true));
+        assert_eq!(other.newest(), Some(id));
+    }
+}
+
 #[test]
 fn a_packet_id_is_never_zero_nor_in_use() {
     let mut exchange = exchange(Version::V4, 10);

@@ -118,7 +118,7 @@ async fn a_message_that_comes_with_a_session_and_by_the_bus_is_queued_once() {
         router.publish_heard(message("t/a", "1", QoS::ExactlyOnce, false), None, None, Some(before)).subscribers,
         1
     );
-    assert!(session.begin_merge(5000, None, Vec::new()).await);
+    assert!(session.begin_merge(5000, None, Vec::new(), &[]).await);
     let (first, second) = (disk::now() - 20.0, disk::now() - 10.0);
     let volume = || message("t/volume", "5", QoS::ExactlyOnce, false);
     let by_bus = |publication, at| router.publish_heard(publication, None, None, Some(at)).subscribers;
@@ -433,13 +433,28 @@ async fn a_session_that_began_anew_names_what_it_has_delivered() {
     assert_eq!((delivered.until, delivered.messages.len()), (now - 10.0, 2));
 
     // Only what the client has is dropped, also if the bus brings it again.
-    assert!(old.begin_merge(100, Some(&delivered), Vec::new()).await);
+    assert!(old.begin_merge(100, Some(&delivered), Vec::new(), &[]).await);
     assert_eq!(publish(&first, "read", now - 30.0), 0);
     let left = old.stored((0, u64::MAX), 10).await.unwrap();
     assert_eq!(left.len(), 1, "{left:?}");
     assert_eq!(&left[0].publication.payload.bytes()[..], b"queued");
     // It moves on: the next hub is told, too.
     assert_eq!(old.delivered().await.unwrap().messages, delivered.messages);
+}
+
+/// The client has released messages of another hub under packet ids, and that hub has not seen that it has completed them.
+#[tokio::test]
+async fn no_message_gets_a_packet_id_that_is_released_to_the_client() {
+    let storage = TestDisk::default();
+    let (router, _) = router_on(&storage);
+    let (session, mailbox) = open_session(&router, Some(("t/#", QoS::ExactlyOnce))).await;
+    drop(mailbox);
+    let publish = |text: &str| router.publish(message("t/a", text, QoS::ExactlyOnce, false)).subscribers;
+    assert_eq!((publish("1"), publish("2")), (1, 1));
+    assert!(session.begin_merge(100, None, Vec::new(), &[1, 2, 4]).await);
+    assert_eq!(publish("3"), 1);
+    let ids: Vec<_> = session.stored((0, u64::MAX), 10).await.unwrap().iter().map(|entry| entry.seq).collect();
+    assert_eq!(ids, [5, 6, 7]);
 }
 
 /// The clocks of two hubs have not told where the client is, but the database does.
@@ -492,7 +507,7 @@ async fn messages_on_their_way_keep_their_packet_ids_and_others_get_new_ones() {
     };
     // A handshake that fails after this leaves the session so, and the next one does it again.
     for attempt in 1..=2 {
-        assert!(session.begin_merge(100, None, in_flight().into()).await);
+        assert!(session.begin_merge(100, None, in_flight().into(), &[]).await);
         let page = session.stored((0, u64::MAX), 10).await.unwrap();
         let text = |entry: &Entry| String::from_utf8(entry.publication.payload.bytes().to_vec()).unwrap();
         let found: Vec<_> = page.iter().map(|entry| (entry.seq % PACKET_IDS, text(entry))).collect();
