@@ -34,16 +34,9 @@ pub async fn torment(program: &Path, parent: &Path, faketime: &Path, each: Durat
     let set = |offset: &str| std::fs::write(&clock, offset);
     set("+0")?;
     let mut hub = Hub::new(program, folder.path(), &SETTINGS);
-    let variables = [
-        ("LD_PRELOAD", faketime),
-        ("FAKETIME_TIMESTAMP_FILE", &clock),
-        ("FAKETIME_NO_CACHE", Path::new("1")),
-        ("FAKETIME_DONT_FAKE_MONOTONIC", Path::new("1")),
-        ("DONT_FAKE_MONOTONIC", Path::new("1")),
-    ];
-    for (name, value) in variables {
-        hub.set(name, value.to_str().unwrap_or_default());
-    }
+    hub.fake_clock(faketime);
+    hub.set("FAKETIME_TIMESTAMP_FILE", clock.to_str().unwrap_or_default());
+    hub.set("FAKETIME_NO_CACHE", "1");
     let mut run = Run::open_in(hub, 2).await?;
     run.send(Load { lanes: 1, pause: Duration::ZERO }, &Way::ALL);
     for (number, offset) in OFFSETS.into_iter().enumerate() {

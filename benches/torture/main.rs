@@ -140,6 +140,9 @@ struct Soak {
     apps: usize,
     #[arg(long, default_value_t = 30.0)]
     minutes: f64,
+    /// The hours that pass on the hub's clock meanwhile; 0 for the true time.
+    #[arg(long, default_value_t = 24.0)]
+    hours: f64,
     #[arg(long, default_value_t = 120.0)]
     storm_every_s: f64,
     #[arg(long, default_value_t = 10.0)]
@@ -190,7 +193,7 @@ async fn torment(arguments: Arguments) -> anyhow::Result<bool> {
         Torment::Damage { only, fill_ms } => {
             damage::torment(hub, folder, only.as_deref(), Duration::from_millis(*fill_ms)).await
         }
-        Torment::Soak(soak) => soak::torment(hub, folder, soak_plan(soak)).await,
+        Torment::Soak(soak) => soak::torment(hub, folder, faketime, soak_plan(soak)).await,
         Torment::Recovery { messages, sounds } => recovery::torment(hub, folder, *messages, *sounds).await,
         Torment::Cluster { minutes, families } => {
             let plan = cluster::Plan { time: Duration::from_secs_f64(minutes * 60.0), families: *families };
@@ -205,6 +208,7 @@ fn soak_plan(soak: &Soak) -> soak::Plan {
         toys: soak.toys,
         apps: soak.apps,
         time: Duration::from_secs_f64(soak.minutes * 60.0),
+        hours: soak.hours,
         storm_every: Duration::from_secs_f64(soak.storm_every_s),
         voice_per_second: soak.voice_per_second,
         commands_per_second: soak.commands_per_second,

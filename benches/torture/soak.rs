@@ -1,5 +1,6 @@
 //! Many toys and apps for a long time: voice messages, commands, states, chat and questions to the hub, while a third
-//! of all clients comes back at once every few minutes. Latencies and the hub's memory over time, as a picture.
+//! of all clients comes back at once every few minutes. The hub's clock runs faster, so that a day passes: reminders, rest
+//! hours, expiry and the daily upkeep take place. Latencies and the hub's memory over time, as a picture.
 
 mod figures;
 mod people;
@@ -29,6 +30,8 @@ pub struct Plan {
     pub toys: usize,
     pub apps: usize,
     pub time: Duration,
+    /// What passes on the hub's clock in that time; 0 for the true time.
+    pub hours: f64,
     pub storm_every: Duration,
     pub voice_per_second: f64,
     pub commands_per_second: f64,
@@ -45,11 +48,21 @@ const SPAN: Duration = Duration::from_secs(15);
 const STORM_PERCENT: u64 = 33;
 const QUESTIONS: [&str; 4] = ["what is three plus four", "tell me a story", "what time is it", "send a message to mum"];
 
-pub async fn torment(program: &Path, parent: &Path, plan: Plan) -> Result<bool> {
+pub async fn torment(program: &Path, parent: &Path, faketime: &Path, plan: Plan) -> Result<bool> {
     let folder = tempfile::Builder::new().prefix("toyhub-soak-").tempdir_in(parent)?;
     let mut hub = Hub::new(program, folder.path(), &[]);
     if let Some(model) = &plan.speech_model {
         hub.set("TOYHUB_SPEECH__MODEL", model.to_str().unwrap_or_default());
+    }
+    if plan.hours > 0.0 {
+        if !faketime.exists() {
+            println!("soak: skipped, {} is not there (package faketime)", faketime.display());
+            return Ok(true);
+        }
+        let rate = plan.hours * 3600.0 / plan.time.as_secs_f64();
+        println!("soak: the hub's clock runs {rate:.1} times as fast, {:.0} hours", plan.hours);
+        hub.fake_clock(faketime);
+        hub.set("FAKETIME", &format!("+0 x{rate:.3}"));
     }
     let questions = if plan.speech_model.is_some() { spoken_questions(folder.path()) } else { Vec::new() };
     if questions.is_empty() {
