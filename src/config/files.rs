@@ -59,6 +59,9 @@ impl Files {
         if !self.endpoint.is_empty() && !is_http && !self.endpoint.starts_with("https://") {
             faults.push("files.endpoint is no https:// address; set one, or \"\" for AWS");
         }
+        if self.endpoint.split("://").nth(1).is_some_and(|rest| rest.contains('@')) {
+            faults.push("files.endpoint has a user; set files.access_key_id and files.secret_access_key");
+        }
         if is_http && !self.allow_http {
             faults.push(
                 "files.endpoint is not encrypted; set an https:// address, or files.allow_http in a network of your own",

@@ -172,6 +172,7 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[mqtt]\nkeep_alive_max_s = 70000", "keep_alive_max_s"),
         ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
         ("[store]\nurl = \"wss://x\"", "store.url is a SurrealDB server; set store.username"),
+        ("[files]\nurl = \"s3://b\"\nendpoint = \"https://mia:secret@x\"", "files.endpoint has a user"),
         ("[store]\nurl = \"ws://mia:secret@x\"", "store.url has a user, which would be logged"),
         ("[store]\nurl = \"ws://x\"\nusername = \"root\"", "its password in TOYHUB_STORE__PASSWORD"),
         ("[store]\nuser_level = \"table\"", "store.user_level"),

@@ -95,8 +95,14 @@ impl Trouble {
     /// Cause and remedy, in one line.
     pub fn advice(self) -> &'static str {
         match self {
-            Self::Late => "the S3 server of files.url does not answer in time; check it, and files.timeout_s",
-            Self::Unreachable => "the S3 server of files.url cannot be reached; check files.endpoint, and that it runs",
+            Self::Late => {
+                "the S3 server of files.url does not answer in time; check it, files.timeout_s, and whether its port is one of \
+                 https:// or of http://, as files.endpoint says"
+            }
+            Self::Unreachable => {
+                "the S3 server of files.url cannot be reached; check that it runs, files.endpoint, and whether its port is one \
+                 of https:// or of http://"
+            }
             Self::Unavailable => "the S3 server of files.url answers that it is not available; it is tried again",
             Self::Refused => {
                 "the S3 server of files.url refuses the credentials; correct files.access_key_id and \
