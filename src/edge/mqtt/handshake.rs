@@ -246,7 +246,9 @@ pub(super) async fn enter(
         Some(search)
     } else {
         let is_owned = match assigned_id {
-            None => edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?,
+            None => {
+                edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?
+            }
             Some(_) => true,
         };
         if !is_owned {

@@ -346,12 +346,15 @@ impl Queue {
         }
     }
 
-    /// Notes a stored message, which may come again.
-    pub(super) fn note_merged(&self, message: Fingerprint) {
-        if let Some(backlog) = &mut self.state().backlog
-            && let Some(merged) = &mut backlog.merged
-        {
+    /// Notes a stored message, which may come again, and which another session may have, too.
+    pub(super) fn note_merged(&self, message: Fingerprint, published_at: Timestamp) {
+        let mut state = self.state();
+        let Some(backlog) = &mut state.backlog else { return };
+        if let Some(merged) = &mut backlog.merged {
             merged.note(message);
+        }
+        if let Some(shared) = &mut backlog.shared {
+            shared.note(message, published_at);
         }
     }
 

@@ -146,7 +146,7 @@ impl SessionHandle {
                     if is_dropped(&entry) || (is_renumbered && entry.released) {
                         self.forget(entry.seq);
                     } else {
-                        self.queue.note_merged(fingerprint(&entry));
+                        self.queue.note_merged(fingerprint(&entry), entry.published_at);
                     }
                 }
             })

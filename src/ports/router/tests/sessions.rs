@@ -423,9 +423,9 @@ async fn a_session_that_began_anew_names_what_it_has_delivered() {
     for (text, age) in texts.into_iter().zip([30.0, 20.0, 9.0]) {
         assert_eq!((publish(&first, text, now - age), publish(&second, text, now - age)), (1, 1));
     }
-    let given = given(&mut mailbox).await;
-    assert_eq!(given.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), texts);
-    for (_, seq) in given.into_iter().filter(|(text, _)| text != "queued") {
+    let got = given(&mut mailbox).await;
+    assert_eq!(got.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), texts);
+    for (_, seq) in got.into_iter().filter(|(text, _)| text != "queued") {
         mailbox.forget(seq.unwrap());
     }
     drop(mailbox);
@@ -440,6 +440,13 @@ async fn a_session_that_began_anew_names_what_it_has_delivered() {
     assert_eq!(&left[0].publication.payload.bytes()[..], b"queued");
     // It moves on: the next hub is told, too.
     assert_eq!(old.delivered().await.unwrap().messages, delivered.messages);
+    // Also of what this session had before.
+    let mut mailbox = old.attach();
+    for (_, seq) in given(&mut mailbox).await {
+        mailbox.forget(seq.unwrap());
+    }
+    drop(mailbox);
+    assert_eq!(old.delivered().await.unwrap().messages.len(), 3);
 }
 
 /// The client has released messages of another hub under packet ids, and that hub has not seen that it has completed them.
