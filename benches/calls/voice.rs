@@ -65,6 +65,8 @@ pub struct Stages {
     sync: f64,
     /// What the hub has measured: the name, the number a message, and the milliseconds a message.
     measured: Vec<(&'static str, f64, f64)>,
+    /// Flushes of the machine's disks: those that the file system and the disk's queue have not joined.
+    flushes: f64,
     /// Processor time of the hub and of the load.
     hub_cpu: f64,
     load_cpu: f64,
@@ -105,6 +107,7 @@ impl Stages {
         for (stage, count, time) in &self.measured {
             println!("  {stage:34}{count:>10.2}{time:>12.2}");
         }
+        println!("  {:34}{:>10.2}", "flushes of the disks", self.flushes);
         let (all, codec) = (1000.0 * cores / rate, decoding + encoding);
         println!("  {:34}{:>10}{:>12}", "processor time", "% of all", "ms");
         let rows = [
@@ -129,12 +132,13 @@ pub async fn measure(hub: &Hub, families: &[[String; 2]], time: Duration) -> Vec
                 families[..senders].iter().map(|[user, toy]| upload(toy, user, &recording)).collect();
             let before = codec(&recording, time / 8);
             let title = format!("voice message, {name}, {senders} at once");
-            let mut begun = (Vec::new(), 0.0, 0.0, 0.0);
+            let mut begun = (Vec::new(), 0.0, 0.0, 0.0, 0.0);
             let phase = Phase::begin(&title, hub.id());
-            let begin = || begun = (figures(hub), cpu_ms(hub.id()), cpu_ms(std::process::id()), idle_ms());
+            let begin = || begun = (figures(hub), cpu_ms(hub.id()), cpu_ms(std::process::id()), idle_ms(), flushes());
             let (count, took) = load::answers(hub.http, &requests, time, begin).await;
             drop(phase);
             let (hub_cpu, load_cpu, idle) = (cpu_ms(hub.id()), cpu_ms(std::process::id()), idle_ms());
+            let flushes = flushes();
             let figures = figures(hub);
             let after = codec(&recording, time / 8);
             let each = |total: f64| total / count as f64;
@@ -147,6 +151,7 @@ pub async fn measure(hub: &Hub, families: &[[String; 2]], time: Duration) -> Vec
                 codec: [0, 1].map(|at| (before[at] + after[at]) / 2.0),
                 sync: sync_ms(time / 8),
                 measured: measured.filter(|(_, count, _)| *count > 0.0).collect(),
+                flushes: each(flushes - begun.4),
                 hub_cpu: each(hub_cpu - begun.1),
                 load_cpu: each(load_cpu - begun.2),
                 idle: each(idle - begun.3),
@@ -210,6 +215,13 @@ fn idle_ms() -> f64 {
     // The first line begins with "cpu", user, nice, system.
     let times = stat.lines().next().expect("a line").split_whitespace().skip(4).take(2);
     times.map(|ticks| ticks.parse::<f64>().expect("a number") * 10.0).sum()
+}
+
+/// Flushes of all disks so far.
+fn flushes() -> f64 {
+    let disks = std::fs::read_to_string("/proc/diskstats").expect("the counters of the disks");
+    // Numbers and name of the device, then 15 counters before that of flushes.
+    disks.lines().filter_map(|disk| disk.split_whitespace().nth(18)?.parse::<f64>().ok()).sum()
 }
 
 /// Number and total milliseconds of each of [`FIGURES`]; 0 for those that the hub does not have.

@@ -51,6 +51,11 @@ impl Hub {
 }
 
 impl Clients {
+    /// The mailbox of a client that is connected to this hub.
+    pub(super) fn mailbox(&self, party: &Party, client_id: &str) -> Option<MailboxHandle> {
+        self.0.get(&(party.clone(), client_id.into())).map(|served| served.mailbox.clone())
+    }
+
     /// A client has connected to another hub: an earlier connection to this one ends. The names of the hubs decide between
     /// two at the same time, so that one of them stays.
     pub(super) fn note_elsewhere(

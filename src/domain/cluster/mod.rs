@@ -30,7 +30,7 @@ use crate::ports::clock::MonotonicClock;
 use crate::ports::router::{Heard, Publication, Reached, Receipt, RetainedAs, Router, StorageState, Ticket};
 
 use clients::Clients;
-use moving::{Moving, Wanted};
+use moving::{Left, Moving, Wanted};
 use peers::Peers;
 use positions::Positions;
 use retained::Unwritten;
@@ -82,6 +82,8 @@ enum Job {
     Refresh(ToyId),
     /// Another hub wants a session.
     HandOver(Wanted),
+    /// Another hub has kept something of a session of this one.
+    FetchLeft(Left),
     /// Messages of a session that has moved are stored.
     SessionStored(u64),
 }
@@ -119,6 +121,8 @@ impl Cluster {
             Err(TrySendError::Full(Job::Refresh(_))) => {}
             // The client begins a new session, or the other hub keeps it.
             Err(TrySendError::Full(Job::HandOver(_) | Job::SessionStored(_))) => {}
+            // It is offered again.
+            Err(TrySendError::Full(Job::FetchLeft(_))) => {}
             Err(_) => {
                 tracing::error!("too much is erased through other hubs at once: some of it stays in the sessions");
             }
@@ -139,6 +143,9 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             }
             if let Err(error) = hub.compare_positions().await {
                 tracing::warn!(?error, "the positions of connected users and toys were not compared");
+            }
+            if let Err(error) = hub.offer_left_sessions().await {
+                tracing::debug!(?error, "sessions whose clients are at other hubs are offered to them later");
             }
         }
     };
@@ -166,6 +173,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             while leaving.try_join_next().is_some() {}
             match job {
                 Job::HandOver(wanted) => drop(leaving.spawn(moving::hand_over(Arc::clone(&hub), wanted))),
+                Job::FetchLeft(left) => drop(leaving.spawn(moving::fetch_left(Arc::clone(&hub), left))),
                 job => hub.do_job(job, clock()).await,
             }
         }
@@ -342,7 +350,7 @@ impl Hub {
                 }
             }
             Job::SessionStored(call) => self.note_session_stored(call).await,
-            Job::HandOver(_) => {}
+            Job::HandOver(_) | Job::FetchLeft(_) => {}
             Job::Erase(subjects) => {
                 if let Err(error) = self.router.erase(&subjects).await {
                     tracing::error!(%error, "what was erased through another hub stays in the file of sessions");
@@ -404,6 +412,9 @@ impl Handler for Hub {
             }
             Notice::SessionWanted { party, client_id, call, .. } => {
                 cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));
+            }
+            Notice::SessionLeft { party, client_id, .. } => {
+                cluster.order(Job::FetchLeft(Left { hub: from.hub.clone(), party, client_id }));
             }
             Notice::SessionFound { call, session, .. } => cluster.note_found(&from.hub, call, session),
             Notice::SessionDeclined { call, .. } => {

@@ -27,6 +27,9 @@
 //! The session at hub A still takes what is published in the first seconds of the new one, which delivers that at once. When
 //! the client returns to hub A, hub B names what it has delivered of that, by fingerprints, and hub A drops it. So it is where a
 //! move ends before its end: both hubs have the session then, and each names what it has delivered since.
+//!
+//! What hub A has kept would wait for its client there. So when hub A is back, and at each comparison with the database, it
+//! offers such a session to the hub that the row names (SessionLeft), which asks for it as above, and adds it to its own.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -62,8 +65,14 @@ const RELEASED_MAX: usize = 256;
 const IN_FLIGHT_MAX: usize = 1024;
 /// Messages that are read from a session's queue at once.
 const PAGE: usize = 64;
+/// What the bus has on its way to a session during its move, at most.
+const ON_THEIR_WAY_MAX: usize = 4096;
 /// How often a hub looks whether sessions have left, or their messages have come.
 const LEFT_INTERVAL: Duration = Duration::from_millis(50);
+/// Sessions that are offered to the hubs of their clients at a time.
+const OFFERS_MAX: usize = 500;
+/// Seconds until a session is offered again.
+const OFFERED_AGAIN_S: f64 = 60.0;
 /// Seconds that a row is kept after the end of its session.
 const ROW_LASTS_S: f64 = 30.0 * DAY_S;
 
@@ -178,13 +187,16 @@ pub(super) struct Moving {
     /// Clients that have connected to another hub at about the time when they were last here, and until when their sessions
     /// keep messages if they stay there.
     doubtful: DashMap<(Party, String), Timestamp>,
+    /// Clients that may be at another hub, although a session of theirs is here, and when it is offered to that hub.
+    left: DashMap<(Party, String), Timestamp>,
 }
 
 impl Default for Moving {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(LEAVING_MAX));
-        let (coming, leaving, doubtful) = (DashMap::new(), DashMap::new(), DashMap::new());
-        Self { keeper: OnceLock::new(), coming, leaving, places, doubtful }
+        let (coming, leaving) = (DashMap::new(), DashMap::new());
+        let (doubtful, left) = (DashMap::new(), DashMap::new());
+        Self { keeper: OnceLock::new(), coming, leaving, places, doubtful, left }
     }
 }
 
@@ -195,6 +207,13 @@ pub(super) struct Wanted {
     pub(super) client_id: String,
     /// None if the session is to end.
     pub(super) call: Option<u64>,
+}
+
+/// Another hub has kept something of a session of this one.
+pub(super) struct Left {
+    pub(super) hub: String,
+    pub(super) party: Party,
+    pub(super) client_id: String,
 }
 
 impl Hub {
@@ -333,6 +352,40 @@ impl Hub {
         Ok(())
     }
 
+    /// Offers sessions whose clients are at other hubs to these, so that what they have kept arrives. Errors: as of the store.
+    pub(super) async fn offer_left_sessions(&self) -> Result<(), DomainError> {
+        let Some(cluster) = &self.cluster else { return Ok(()) };
+        let Some(keeper) = cluster.moving.keeper.get() else { return Ok(()) };
+        let (left, now) = (&cluster.moving.left, age_now());
+        let due = left.iter().filter(|left| *left.value() < now).take(OFFERS_MAX);
+        let due: Vec<_> = due.map(|left| left.key().clone()).collect();
+        for key in due {
+            let (party, client_id) = &key;
+            let owner = match keeper.away(party, client_id) {
+                Some(_) => self.store.session_owner(party, client_id).await?,
+                None => None,
+            };
+            let Some(SessionOwner { hub, .. }) = owner.filter(|owner| owner.hub != self.config.cluster.hub) else {
+                // It has moved, or its client is here.
+                left.remove(&key);
+                continue;
+            };
+            left.insert(key.clone(), now + OFFERED_AGAIN_S);
+            if cluster.peers.has(&hub) {
+                let (party, client_id) = key;
+                cluster.bus.send(Notice::SessionLeft { to: hub, party, client_id });
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of messages among which one that comes twice to a session during a move is known: what two queues hold at
+    /// most, and what the bus has on its way.
+    pub fn merged_messages_max(&self) -> usize {
+        let queue_max = usize::try_from(self.config.mqtt.session_messages_max).unwrap_or(usize::MAX);
+        queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX)
+    }
+
     /// While this hub stops: waits until the sessions of its clients are at other hubs, or `cluster.hand_over_s`.
     pub async fn hand_over_sessions(&self) {
         let in_company = |cluster: &&Cluster| cluster.bus.is_joined() && !cluster.peers.is_empty();
@@ -415,11 +468,13 @@ impl Cluster {
     /// A client has connected to another hub at `since`: its session here keeps what is published up to `until`.
     pub(super) fn note_session_elsewhere(&self, party: &Party, client_id: &str, since: Timestamp, until: Timestamp) {
         let keeper = self.moving.keeper.get();
-        if let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id))
-            && !session.note_elsewhere(since, until)
-        {
-            self.moving.doubtful.insert((party.clone(), client_id.to_owned()), until);
+        let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id)) else { return };
+        let key = (party.clone(), client_id.to_owned());
+        if !session.note_elsewhere(since, until) {
+            self.moving.doubtful.insert(key.clone(), until);
         }
+        // Later than what it takes.
+        self.moving.left.insert(key, until + CLOCKS_DIFFER_MAX_S);
     }
 
     pub(super) fn note_found(&self, from: &str, call: u64, session: Option<MovingSession>) {
@@ -504,6 +559,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
         return;
     };
     let (words, mut heard) = channel(1);
+    let key = (party.clone(), client_id.clone());
     cluster.moving.leaving.insert((to.clone(), call), Leaving { party, client_id, words, is_ready: false });
     let mut delivered = lent.handle().delivered().await;
     if let Some(EarlyDeliveries { messages, .. }) = &mut delivered {
@@ -544,7 +600,33 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     } else {
         // Common where the client connects elsewhere again in the middle.
         tracing::debug!(hub = to, "a session was not handed over to another hub: it is kept");
+        cluster.moving.left.insert(key, age_now());
         cluster.bus.send(Notice::SessionDeclined { to, call });
+    }
+}
+
+/// Adds what another hub has kept to a session that is here, connected or not.
+pub(super) async fn fetch_left(hub: Arc<Hub>, left: Left) {
+    let Some(cluster) = &hub.cluster else { return };
+    let Ok(_place) = cluster.moving.places.try_acquire() else { return };
+    let Left { hub: from, party, client_id } = left;
+    let owner = hub.store.session_owner(&party, &client_id).await;
+    if !owner.is_ok_and(|owner| owner.is_some_and(|owner| owner.hub == hub.config.cluster.hub)) {
+        return;
+    }
+    let served = cluster.clients.mailbox(&party, &client_id).and_then(|mailbox| hub.router.session_of(&mailbox));
+    let kept = || cluster.moving.keeper.get().and_then(|keeper| keeper.away(&party, &client_id));
+    let Some(session) = served.or_else(kept) else { return };
+    let patience = seconds(hub.config.cluster.session_move_s);
+    let Some(found) = cluster.call_session(&from, &party, &client_id, patience).await else { return };
+    // What was on its way from there comes with the rest: the client has another session now, with packet ids of its own.
+    let here = session.delivered().await;
+    let messages = found.delivered.iter().chain(&here).flat_map(|delivered| delivered.messages.iter().copied());
+    let delivered = EarlyDeliveries { until: age_now(), messages: messages.collect() };
+    let is_merging = session.begin_merge(hub.merged_messages_max(), Some(&delivered), Vec::new(), &[]).await;
+    if is_merging && session.is_kept() {
+        tracing::debug!(hub = from, "what another hub has kept of a session follows");
+        hub.accept_session(found, session);
     }
 }
 

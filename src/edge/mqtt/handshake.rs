@@ -32,9 +32,6 @@ use crate::ports::router::{CloseReason, LinkInfo, Mailbox, SessionHandle};
 /// Where mosquitto publishes whether a bridge of it is connected.
 const STATE_OF_BRIDGE: &str = "$SYS/broker/connection/";
 
-/// Messages on their way between two hubs.
-const ON_THEIR_WAY_MAX: usize = 4096;
-
 /// A connection that was accepted.
 pub(super) struct Arrival {
     /// The address of the client.
@@ -231,9 +228,7 @@ pub(super) async fn enter(
     place.serve(&mailbox, &edge.hub);
     let is_found = found.is_some();
     if let (Some(found), Some(session)) = (&mut found, session.clone()) {
-        // What the two queues hold at most, and what the bus has on its way.
-        let queue_max = usize::try_from(edge.config.session_messages_max).unwrap_or(usize::MAX);
-        let messages_max = queue_max.saturating_mul(2).saturating_add(ON_THEIR_WAY_MAX);
+        let messages_max = edge.hub.merged_messages_max();
         let in_flight = std::mem::take(&mut found.in_flight);
         if !session.begin_merge(messages_max, found.delivered.as_ref(), in_flight, &found.released).await {
             return Err(refused(not_stored()));

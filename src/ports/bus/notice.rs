@@ -212,6 +212,15 @@ pub enum Notice {
         /// The move.
         call: u64,
     },
+    /// The hub that has the session of a client may get what another one has kept of an earlier one.
+    SessionLeft {
+        /// The hub that has the session.
+        to: String,
+        /// The party.
+        party: Party,
+        /// The client id.
+        client_id: String,
+    },
     /// A party has lost the permission for topics: its subscriptions to them end.
     Lost {
         /// The party.
@@ -278,7 +287,8 @@ impl Notice {
             | Self::SessionMessages { .. }
             | Self::SessionStored { .. }
             | Self::SessionEnded { .. }
-            | Self::SessionDeclined { .. } => format!("to/{}", self.receiver().unwrap_or_default()),
+            | Self::SessionDeclined { .. }
+            | Self::SessionLeft { .. } => format!("to/{}", self.receiver().unwrap_or_default()),
             Self::Publication(publication) => format!("say/{}", publication.topic),
             Self::Forget { .. }
             | Self::Erase { .. }
@@ -302,7 +312,8 @@ impl Notice {
             | Self::SessionMessages { to, .. }
             | Self::SessionStored { to, .. }
             | Self::SessionEnded { to, .. }
-            | Self::SessionDeclined { to, .. } => Some(to),
+            | Self::SessionDeclined { to, .. }
+            | Self::SessionLeft { to, .. } => Some(to),
             _ => None,
         }
     }
@@ -343,7 +354,7 @@ impl Notice {
                     let in_flight = session.in_flight.iter().map(|(_, message)| message.weight());
                     texts.sum::<usize>() + ids + delivered * FINGERPRINT_BYTES + in_flight.sum::<usize>()
                 }),
-                Self::SessionWanted { client_id, .. } => client_id.len(),
+                Self::SessionWanted { client_id, .. } | Self::SessionLeft { client_id, .. } => client_id.len(),
                 Self::Roster { parties, .. } => parties.len() * 32,
                 Self::Moved { parties } => parties.len() * 36,
                 Self::Lost { topics: texts, .. } | Self::Erase { subjects: texts } => {
@@ -437,6 +448,11 @@ enum NoticeForm {
     SessionDeclined {
         to: String,
         call: u64,
+    },
+    SessionLeft {
+        to: String,
+        party: String,
+        client_id: String,
     },
     Lost {
         party: String,
@@ -672,6 +688,10 @@ impl Envelope {
             Notice::SessionStored { to, call } => NoticeForm::SessionStored { to: to.clone(), call: *call },
             Notice::SessionEnded { to, call } => NoticeForm::SessionEnded { to: to.clone(), call: *call },
             Notice::SessionDeclined { to, call } => NoticeForm::SessionDeclined { to: to.clone(), call: *call },
+            Notice::SessionLeft { to, party, client_id } => {
+                let (to, party, client_id) = (to.clone(), party.to_string(), client_id.clone());
+                NoticeForm::SessionLeft { to, party, client_id }
+            }
             Notice::Hello => NoticeForm::Hello {},
             Notice::Roster { is_first, is_last, parties } => {
                 let parties = parties.iter().map(Party::to_string).collect();
@@ -730,6 +750,9 @@ impl Envelope {
             NoticeForm::SessionStored { to, call } => Notice::SessionStored { to, call },
             NoticeForm::SessionEnded { to, call } => Notice::SessionEnded { to, call },
             NoticeForm::SessionDeclined { to, call } => Notice::SessionDeclined { to, call },
+            NoticeForm::SessionLeft { to, party, client_id } => {
+                Notice::SessionLeft { to, party: party.parse()?, client_id }
+            }
             NoticeForm::Hello {} => Notice::Hello,
             NoticeForm::Roster { is_first, is_last, parties } => {
                 let parties: Result<_, Malformed> = parties.iter().map(|party| party.parse()).collect();
@@ -858,6 +881,7 @@ mod tests {
             Notice::SessionStored { to: "b".into(), call: 7 },
             Notice::SessionEnded { to: "b".into(), call: 7 },
             Notice::SessionDeclined { to: "b".into(), call: 7 },
+            Notice::SessionLeft { to: "b".into(), party: party.clone(), client_id: "线".into() },
             Notice::Publication(Box::new(publication)),
             Notice::Hello,
             Notice::Roster { is_first: true, is_last: false, parties: vec![party.clone()] },

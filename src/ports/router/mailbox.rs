@@ -426,7 +426,7 @@ impl Drop for Mailbox {
 
 /// Closes a mailbox that another task owns. Does not keep it alive.
 #[derive(Debug, Clone)]
-pub struct MailboxHandle(Weak<Queue>);
+pub struct MailboxHandle(pub(super) Weak<Queue>);
 
 impl MailboxHandle {
     /// Closes the mailbox, if it still exists. The first reason is kept.

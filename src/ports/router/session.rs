@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::backlog::{EarlyDeliveries, Fingerprint};
 use super::disk::{self, Entry, Op, StoredSession};
 use super::queue::{Durable, MOVE_MAX_S, Manner, PublishedAt, Queue};
-use super::{ConnectionId, Delivery, Mailbox, Publication, QueueLimits, Router, Subscription};
+use super::{ConnectionId, Delivery, Mailbox, MailboxHandle, Publication, QueueLimits, Router, Subscription};
 use crate::model::{Party, QoS, Timestamp};
 
 /// How long a message is on its way between two hubs, in seconds.
@@ -71,6 +71,12 @@ impl Router {
             self.insert_subscription(&queue, subscription);
         }
         SessionHandle { router: Arc::clone(self), queue }
+    }
+
+    /// The session that a connection serves, if that outlives it.
+    pub fn session_of(self: &Arc<Self>, mailbox: &MailboxHandle) -> Option<SessionHandle> {
+        let queue = mailbox.0.upgrade().filter(|queue| queue.is_durable())?;
+        Some(SessionHandle::new(Arc::clone(self), queue))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engines::Nats;
 use crate::mqtt::{Raw, V4, connect_with, packet, subscribe};
 use crate::one_connection::Line;
 use crate::sessions::say;
-use crate::world::{Toy, User, World};
+use crate::world::{Toy, User, World, within};
 
 /// The hub acknowledges a publication at QoS 1 and 2 in turn.
 pub struct Remote {
@@ -32,11 +32,21 @@ impl Remote {
 /// A toy with a session that outlives its connection, subscribed to its commands at QoS 2; and whether the session was
 /// there before.
 pub async fn resume(hub: &World, toy: &Toy) -> (Raw, bool) {
+    try_resume(hub, toy).await.expect("an accepted connection")
+}
+
+/// As [`resume`]; none if the hub refuses the connection, or closes it.
+pub async fn try_resume(hub: &World, toy: &Toy) -> Option<(Raw, bool)> {
     let mut raw = Raw::open(hub.mqtt_addr()).await;
-    raw.send(&connect_with(V4, 0xc0, 60, &[], "toy", &[], &toy.device_key, &toy.secret)).await;
-    let (kind, body) = raw.packet().await;
-    assert_eq!((kind, body[1]), (0x20, 0), "CONNACK");
-    (raw, body[0] == 1)
+    raw.send(&connect_of(toy)).await;
+    let (kind, body) = within("CONNACK", raw.read_packet()).await?;
+    assert_eq!(kind, 0x20, "CONNACK");
+    (body[1] == 0).then_some((raw, body[0] == 1))
+}
+
+/// The CONNECT of a toy with a session.
+pub fn connect_of(toy: &Toy) -> Vec<u8> {
+    connect_with(V4, 0xc0, 60, &[], "toy", &[], &toy.device_key, &toy.secret)
 }
 
 /// The next command in the session of a toy. It is acknowledged.
