@@ -151,11 +151,24 @@ pub struct SessionSearch {
     owner: Option<SessionOwner>,
 }
 
+impl SessionSearch {
+    /// Whether this session is of a time before the client began another one elsewhere that has nothing of it.
+    pub fn is_over(&self, session: &SessionHandle) -> bool {
+        self.was_elsewhere && self.owner.as_ref().is_some_and(|owner| is_over(owner, session))
+    }
+}
+
+fn is_over(owner: &SessionOwner, session: &SessionHandle) -> bool {
+    owner.anew_at.is_some_and(|anew_at| session.seen_at() < anew_at)
+}
+
 /// A session that comes to this hub.
 struct Coming {
     from: String,
     found: Option<oneshot::Sender<Option<MovingSession>>>,
     session: Option<SessionHandle>,
+    /// Whether it is what is left of an earlier session of the client: what this one does not subscribe to is dropped.
+    is_left: bool,
     since: Timestamp,
     /// Whether the other hub sends no more: it has ended its session, or given the move up.
     is_complete: bool,
@@ -251,7 +264,7 @@ impl Hub {
         let ends_at = self.clock.now() + seconds(self.config.cluster.session_move_s);
         while let Some(SessionOwner { hub, .. }) = owner.as_ref().filter(is_other) {
             let patience = ends_at.saturating_sub(self.clock.now());
-            found = cluster.call_session(hub, party, client_id, patience).await;
+            found = cluster.call_session(hub, party, client_id, (patience, false)).await;
             if found.is_some() || self.clock.now() >= ends_at {
                 break;
             }
@@ -266,7 +279,8 @@ impl Hub {
         Ok(SessionSearch { found, was_elsewhere, owner })
     }
 
-    /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds. It has to be on
+    /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds; with `is_clean`,
+    /// what any hub has of an earlier one is over. It has to be on
     /// disk here, with the packet ids of the found one: if this fails, or the hub ends before, the session is still at the
     /// other hub, and the next search finds it there. False if the session has gone elsewhere since the search, or stays at the
     /// other hub for a newer connection of the client there. Errors: as of the store.
@@ -274,6 +288,7 @@ impl Hub {
         &self,
         party: &Party,
         client_id: &str,
+        is_clean: bool,
         expiry_s: u32,
         search: &SessionSearch,
     ) -> Result<bool, DomainError> {
@@ -285,6 +300,9 @@ impl Hub {
         let before = search.owner.as_ref();
         let owner = match before {
             None if expiry_s == 0 => return Ok(true),
+            Some(_) if is_clean => {
+                Some(SessionOwner { anew_at: Some(now), ..SessionOwner::next(before, me, now + lasts) })
+            }
             Some(_) if expiry_s == 0 => None,
             Some(owner) if owner.hub == *me && owner.until > now + lasts / 2.0 => return Ok(true),
             _ => Some(SessionOwner::next(before, me, now + lasts)),
@@ -361,19 +379,27 @@ impl Hub {
         let due: Vec<_> = due.map(|left| left.key().clone()).collect();
         for key in due {
             let (party, client_id) = &key;
-            let owner = match keeper.away(party, client_id) {
+            let session = keeper.away(party, client_id);
+            let owner = match session {
                 Some(_) => self.store.session_owner(party, client_id).await?,
                 None => None,
             };
-            let Some(SessionOwner { hub, .. }) = owner.filter(|owner| owner.hub != self.config.cluster.hub) else {
+            let owner = owner.filter(|owner| owner.hub != self.config.cluster.hub);
+            let (Some(session), Some(owner)) = (session, owner) else {
                 // It has moved, or its client is here.
                 left.remove(&key);
                 continue;
             };
+            if is_over(&owner, &session) {
+                if let Some(lent) = keeper.lend(party, client_id).await {
+                    lent.end();
+                }
+                continue;
+            }
             left.insert(key.clone(), now + OFFERED_AGAIN_S);
-            if cluster.peers.has(&hub) {
+            if cluster.peers.has(&owner.hub) {
                 let (party, client_id) = key;
-                cluster.bus.send(Notice::SessionLeft { to: hub, party, client_id });
+                cluster.bus.send(Notice::SessionLeft { to: owner.hub, party, client_id });
             }
         }
         Ok(())
@@ -404,8 +430,16 @@ impl Hub {
     /// Messages of a session that comes to this hub.
     pub(super) fn take_messages(&self, call: u64, messages: Vec<MovedMessage>, is_last: bool) -> Option<Ticket> {
         let cluster = self.cluster.as_ref()?;
-        let session = cluster.moving.coming.get(&call)?.session.clone()?;
+        let (session, is_left) = {
+            let coming = cluster.moving.coming.get(&call)?;
+            (coming.session.clone()?, coming.is_left)
+        };
+        let filters = if is_left { session.subscriptions() } else { Vec::new() };
+        let is_wanted = |topic: &Topic| filters.iter().any(|subscription| subscription.filter.matches(topic));
         for MovedMessage { publication, qos, retain } in messages {
+            if is_left && !is_wanted(&publication.topic) {
+                continue;
+            }
             let published_at = publication.published_at;
             session.enqueue(publication.into_publication(), qos, retain, published_at);
         }
@@ -433,13 +467,20 @@ impl Cluster {
         hub: &str,
         party: &Party,
         client_id: &str,
-        patience: Duration,
+        (patience, is_left): (Duration, bool),
     ) -> Option<FoundSession> {
         let call = rand::random::<u64>() >> 1;
         let (found, answer) = oneshot::channel();
         self.moving.coming.insert(
             call,
-            Coming { from: hub.to_owned(), found: Some(found), session: None, since: age_now(), is_complete: false },
+            Coming {
+                from: hub.to_owned(),
+                found: Some(found),
+                session: None,
+                is_left,
+                since: age_now(),
+                is_complete: false,
+            },
         );
         let (to, party, client_id) = (hub.to_owned(), party.clone(), client_id.to_owned());
         self.bus.send(Notice::SessionWanted { to, party, client_id, call: Some(call) });
@@ -618,7 +659,7 @@ pub(super) async fn fetch_left(hub: Arc<Hub>, left: Left) {
     let kept = || cluster.moving.keeper.get().and_then(|keeper| keeper.away(&party, &client_id));
     let Some(session) = served.or_else(kept) else { return };
     let patience = seconds(hub.config.cluster.session_move_s);
-    let Some(found) = cluster.call_session(&from, &party, &client_id, patience).await else { return };
+    let Some(found) = cluster.call_session(&from, &party, &client_id, (patience, true)).await else { return };
     // What was on its way from there comes with the rest: the client has another session now, with packet ids of its own.
     let here = session.delivered().await;
     let messages = found.delivered.iter().chain(&here).flat_map(|delivered| delivered.messages.iter().copied());

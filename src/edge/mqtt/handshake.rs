@@ -187,7 +187,10 @@ pub(super) async fn enter(
     };
     let mut search = found.map_err(refused)?;
     let (mut found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
-    let kept = place.take(age_now());
+    let mut kept = place.take(age_now());
+    if let Some(over) = kept.take_if(|kept| search.is_over(kept.handle())) {
+        over.end();
+    }
     // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and
     // the client has to know. What this one has kept is not lost.
     let is_outdated = was_elsewhere && found.is_none();
@@ -242,7 +245,8 @@ pub(super) async fn enter(
     } else {
         let is_owned = match assigned_id {
             None => {
-                edge.hub.own_session(&admitted.party, client_id, connect.expiry_s, &search).await.map_err(refused)?
+                let (is_clean, expiry_s) = (connect.is_clean, connect.expiry_s);
+                edge.hub.own_session(&admitted.party, client_id, is_clean, expiry_s, &search).await.map_err(refused)?
             }
             Some(_) => true,
         };

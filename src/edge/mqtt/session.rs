@@ -190,7 +190,7 @@ impl<S: Stream> Session<S> {
     /// From now on, this hub has the session: the client has the CONNACK.
     async fn own(&mut self, search: &SessionSearch) -> Result<(), End> {
         let (party, client_id) = (self.mailbox.party(), self.place.client_id());
-        let owned = self.edge.hub.own_session(party, client_id, self.lifetime.expiry_s, search).await;
+        let owned = self.edge.hub.own_session(party, client_id, false, self.lifetime.expiry_s, search).await;
         match owned {
             Ok(true) => Ok(()),
             Ok(false) => Err(End::Closed(CloseReason::TakenOver)),

@@ -60,6 +60,10 @@ impl Kept {
         Self { handle, memory, ends_at, will }
     }
 
+    pub(super) fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
+
     /// The client is back: its will is not published.
     pub(super) fn resume(self) -> (SessionHandle, Memory) {
         if let Some(will) = self.will {

@@ -105,6 +105,11 @@ impl SessionHandle {
         self.router.disk.barrier().reached().await
     }
 
+    /// When its client was last here, as far as is known, as a time for ages.
+    pub fn seen_at(&self) -> Timestamp {
+        self.queue.state().backlog.as_ref().map_or(0.0, |backlog| backlog.seen_at)
+    }
+
     /// Its subscriptions.
     pub fn subscriptions(&self) -> Vec<Subscription> {
         self.queue.state().filters.iter().map(|known| known.subscription.clone()).collect()

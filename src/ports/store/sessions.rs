@@ -16,6 +16,7 @@ struct OwnerRow {
     hub: String,
     until: f64,
     epoch: Option<i64>,
+    anew_at: Option<f64>,
 }
 
 /// The hub that has a session.
@@ -28,20 +29,22 @@ pub struct SessionOwner {
     /// Raised with each change of the hub, and where a hub keeps a session that was about to move. A random number at first,
     /// so that a row that was deleted meanwhile is not taken for the same.
     pub epoch: i64,
+    /// When the client last began a session that has nothing of those before, as a time for ages.
+    pub anew_at: Option<Timestamp>,
 }
 
 impl SessionOwner {
     /// The row after this one, or the first one.
     pub fn next(before: Option<&Self>, hub: &str, until: Timestamp) -> Self {
         let epoch = before.map_or_else(|| rand::random::<u32>().into(), |before| before.epoch.wrapping_add(1));
-        Self { hub: hub.to_owned(), until, epoch }
+        Self { hub: hub.to_owned(), until, epoch, anew_at: before.and_then(|before| before.anew_at) }
     }
 }
 
 impl From<OwnerRow> for SessionOwner {
-    fn from(OwnerRow { hub, until, epoch }: OwnerRow) -> Self {
+    fn from(OwnerRow { hub, until, epoch, anew_at }: OwnerRow) -> Self {
         // Hubs of an earlier version write no epoch.
-        Self { hub, until, epoch: epoch.unwrap_or_default() }
+        Self { hub, until, epoch: epoch.unwrap_or_default(), anew_at }
     }
 }
 
@@ -69,8 +72,8 @@ impl Store {
                 return Ok(false);
             }
             match owner {
-                Some(SessionOwner { hub, until, epoch }) => {
-                    let row = OwnerRow { hub: hub.clone(), until: *until, epoch: Some(*epoch) };
+                Some(SessionOwner { hub, until, epoch, anew_at }) => {
+                    let row = OwnerRow { hub: hub.clone(), until: *until, epoch: Some(*epoch), anew_at: *anew_at };
                     tx.run("UPSERT $id CONTENT $row RETURN NONE", vars! { id: id.clone(), row: row }).await?;
                 }
                 None => drop(tx.run("DELETE $id RETURN NONE", vars! { id: id.clone() }).await?),

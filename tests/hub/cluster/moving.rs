@@ -9,7 +9,8 @@ use super::StoreServer;
 use super::broker::Broker;
 use super::bus::{NEVER, bus_is, hub_of, pair};
 use super::outbox::{Remote, command, connect_of, resume, try_resume};
-use crate::mqtt::{Raw, V4, packet, publish, subscribe};
+use crate::metrics::{metrics, value};
+use crate::mqtt::{Raw, V4, V5, connect_with, packet, publish, subscribe};
 use crate::sessions::say;
 use crate::world::{Toy, User, World, within};
 
@@ -220,6 +221,45 @@ async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
     remote.say(26).await;
     assert_eq!(command(&mut at_a).await, 26);
     leave(at_a).await;
+}
+
+/// What the dead hub has kept is over: the client has begun a session that has nothing of the one before, and has subscribed
+/// to something else.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn what_a_dead_hub_has_kept_ends_with_a_clean_start() {
+    const EXPIRY: [u8; 5] = [17, 0, 0, 14, 16];
+    let settings = [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1")];
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &settings).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    leave(begin(&a, &toy).await).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    for number in 0..5 {
+        remote.say(number).await;
+    }
+    has_caught_up(&a, &b, &parent, &cat).await;
+    kill_seen(&mut a, &b, &parent, &cat).await;
+    // Than what the clocks of two hubs may differ by.
+    sleep(Duration::from_secs(3)).await;
+    let mut at_b = Raw::open(b.mqtt_addr()).await;
+    at_b.send(&connect_with(V5, 0xc2, 60, &EXPIRY, "toy", &[], &toy.device_key, &toy.secret)).await;
+    assert_eq!(at_b.packet().await.0, 0x20);
+    at_b.send(&subscribe(V5, 1, &[(&format!("toy/{}/cmd/#", toy.id), 1)])).await;
+    assert_eq!(at_b.packet().await.0, 0x90);
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    within("the end of the session at the other hub", async {
+        while value(&metrics(&a).await, "toyhub_sessions{state=\"away\"}") != 0.0 {
+            sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    remote.say(5).await;
+    let (byte1, body) = at_b.packet().await;
+    assert_eq!((byte1 >> 4, body.last()), (3, Some(&b'5')), "nothing of before");
 }
 
 /// Kills a hub, and waits until another one has noticed.

@@ -23,9 +23,12 @@ async fn a_session_has_one_owner_until_its_time_is_over() {
     }
     assert_eq!(store.session_owner(&mia, &long).await.unwrap().as_ref(), Some(&second));
     // A hub that keeps a session raises the epoch: the one that was about to get it does not.
-    let kept = SessionOwner::next(Some(&second), "b", 9.0);
+    let kept = SessionOwner { anew_at: Some(8.5), ..SessionOwner::next(Some(&second), "b", 9.0) };
     assert!(store.set_session_owner(&mia, &long, Some(&second), Some(&kept)).await.unwrap());
     assert!(!store.set_session_owner(&mia, &long, Some(&second), Some(&third)).await.unwrap());
+
+    let found = store.session_owner(&mia, &long).await.unwrap();
+    assert_eq!((found.as_ref(), SessionOwner::next(found.as_ref(), "c", 9.0).anew_at), (Some(&kept), Some(8.5)));
 
     let x = SessionOwner::next(None, "a", 16.0);
     assert!(store.set_session_owner(&mia, "x", None, Some(&x)).await.unwrap());
