@@ -57,19 +57,20 @@ impl Clients {
     }
 
     /// A client has connected to another hub: an earlier connection to this one ends. The names of the hubs decide between
-    /// two at the same time, so that one of them stays.
+    /// two at the same time, so that one of them stays. Returns whether one ends here.
     pub(super) fn note_elsewhere(
         &self,
         (me, from): (&str, &HubName),
-        party: Party,
-        client_id: String,
+        party: &Party,
+        client_id: &str,
         (since, until): (Timestamp, Timestamp),
-    ) {
-        if let Some(served) = self.0.get(&(party, client_id.into_boxed_str()))
-            && (served.since, me) < (since, from.hub.as_str())
-        {
+    ) -> bool {
+        let Some(served) = self.0.get(&(party.clone(), client_id.into())) else { return false };
+        let is_earlier = (served.since, me) < (since, from.hub.as_str());
+        if is_earlier {
             served.mailbox.note_elsewhere(since, until);
             served.mailbox.close(CloseReason::TakenOver);
         }
+        is_earlier
     }
 }

@@ -408,7 +408,9 @@ impl Handler for Hub {
                 let me = &self.config.cluster.hub;
                 let until = since + self.config.cluster.session_overlap_s as f64;
                 cluster.note_session_elsewhere(&party, &client_id, since, until);
-                cluster.clients.note_elsewhere((me, from), party, client_id, (since, until));
+                if cluster.clients.note_elsewhere((me, from), &party, &client_id, (since, until)) {
+                    cluster.note_left(party, client_id, since, until);
+                }
             }
             Notice::SessionWanted { party, client_id, call, .. } => {
                 cluster.order(Job::HandOver(Wanted { hub: from.hub.clone(), party, client_id, call }));

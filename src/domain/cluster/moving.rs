@@ -151,15 +151,20 @@ pub struct SessionSearch {
     owner: Option<SessionOwner>,
 }
 
-impl SessionSearch {
-    /// Whether this session is of a time before the client began another one elsewhere that has nothing of it.
-    pub fn is_over(&self, session: &SessionHandle) -> bool {
-        self.was_elsewhere && self.owner.as_ref().is_some_and(|owner| is_over(owner, session))
-    }
+/// A session whose client may be at another hub.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    /// When it is offered to that hub.
+    due: Timestamp,
+    /// When the client connected there, if that is known.
+    since: Option<Timestamp>,
 }
 
-fn is_over(owner: &SessionOwner, session: &SessionHandle) -> bool {
-    owner.anew_at.is_some_and(|anew_at| session.seen_at() < anew_at)
+/// Whether a session is of a time before the client began another one that has nothing of it. The connection of a hub that
+/// was paused ends late: so the time of the next one counts.
+fn is_over(owner: &SessionOwner, session: &SessionHandle, since: Option<Timestamp>) -> bool {
+    let last = session.seen_at().min(since.unwrap_or(f64::MAX));
+    owner.anew_at.is_some_and(|anew_at| last <= anew_at)
 }
 
 /// A session that comes to this hub.
@@ -200,8 +205,8 @@ pub(super) struct Moving {
     /// Clients that have connected to another hub at about the time when they were last here, and until when their sessions
     /// keep messages if they stay there.
     doubtful: DashMap<(Party, String), Timestamp>,
-    /// Clients that may be at another hub, although a session of theirs is here, and when it is offered to that hub.
-    left: DashMap<(Party, String), Timestamp>,
+    /// Clients that may be at another hub, although a session of theirs is here.
+    left: DashMap<(Party, String), Offer>,
 }
 
 impl Default for Moving {
@@ -279,11 +284,11 @@ impl Hub {
         Ok(SessionSearch { found, was_elsewhere, owner })
     }
 
-    /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds; with `is_clean`,
-    /// what any hub has of an earlier one is over. It has to be on
-    /// disk here, with the packet ids of the found one: if this fails, or the hub ends before, the session is still at the
-    /// other hub, and the next search finds it there. False if the session has gone elsewhere since the search, or stays at the
-    /// other hub for a newer connection of the client there. Errors: as of the store.
+    /// From now on this hub has the session of a search, if it outlives the connection by `expiry_s` seconds. With `is_clean`,
+    /// what any hub has of an earlier one is over. The session has to be on disk here, with the packet ids of the found one: if
+    /// this fails, or the hub ends before, it is still at the other hub, and the next search finds it there. False if the session
+    /// has gone elsewhere since the search, or stays at the other hub for a newer connection of the client there. Errors: as of
+    /// the store.
     pub async fn own_session(
         &self,
         party: &Party,
@@ -308,6 +313,13 @@ impl Hub {
             _ => Some(SessionOwner::next(before, me, now + lasts)),
         };
         Ok(self.store.set_session_owner(party, client_id, before, owner.as_ref()).await?)
+    }
+
+    /// Whether a session that was kept here is over: the client has begun another one elsewhere that has nothing of it.
+    pub fn is_over(&self, search: &SessionSearch, session: &SessionHandle, client_id: &str) -> bool {
+        let Some((cluster, owner)) = self.cluster.as_ref().zip(search.owner.as_ref()) else { return false };
+        let offer = cluster.moving.left.get(&(session.party().clone(), client_id.to_owned()));
+        search.was_elsewhere && is_over(owner, session, offer.and_then(|offer| offer.since))
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.
@@ -375,9 +387,9 @@ impl Hub {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         let Some(keeper) = cluster.moving.keeper.get() else { return Ok(()) };
         let (left, now) = (&cluster.moving.left, age_now());
-        let due = left.iter().filter(|left| *left.value() < now).take(OFFERS_MAX);
-        let due: Vec<_> = due.map(|left| left.key().clone()).collect();
-        for key in due {
+        let due = left.iter().filter(|left| left.due < now).take(OFFERS_MAX);
+        let due: Vec<_> = due.map(|left| (left.key().clone(), left.since)).collect();
+        for (key, since) in due {
             let (party, client_id) = &key;
             let session = keeper.away(party, client_id);
             let owner = match session {
@@ -390,13 +402,13 @@ impl Hub {
                 left.remove(&key);
                 continue;
             };
-            if is_over(&owner, &session) {
+            if is_over(&owner, &session, since) {
                 if let Some(lent) = keeper.lend(party, client_id).await {
                     lent.end();
                 }
                 continue;
             }
-            left.insert(key.clone(), now + OFFERED_AGAIN_S);
+            left.insert(key.clone(), Offer { due: now + OFFERED_AGAIN_S, since });
             if cluster.peers.has(&owner.hub) {
                 let (party, client_id) = key;
                 cluster.bus.send(Notice::SessionLeft { to: owner.hub, party, client_id });
@@ -510,12 +522,16 @@ impl Cluster {
     pub(super) fn note_session_elsewhere(&self, party: &Party, client_id: &str, since: Timestamp, until: Timestamp) {
         let keeper = self.moving.keeper.get();
         let Some(session) = keeper.and_then(|keeper| keeper.away(party, client_id)) else { return };
-        let key = (party.clone(), client_id.to_owned());
         if !session.note_elsewhere(since, until) {
-            self.moving.doubtful.insert(key.clone(), until);
+            self.moving.doubtful.insert((party.clone(), client_id.to_owned()), until);
         }
-        // Later than what it takes.
-        self.moving.left.insert(key, until + CLOCKS_DIFFER_MAX_S);
+        self.note_left(party.clone(), client_id.to_owned(), since, until);
+    }
+
+    /// The connection of a client to this hub ends, as it has connected to another one at `since`.
+    pub(super) fn note_left(&self, party: Party, client_id: String, since: Timestamp, until: Timestamp) {
+        let offer = Offer { due: until + CLOCKS_DIFFER_MAX_S, since: Some(since) };
+        self.moving.left.insert((party, client_id), offer);
     }
 
     pub(super) fn note_found(&self, from: &str, call: u64, session: Option<MovingSession>) {
@@ -641,7 +657,7 @@ pub(super) async fn hand_over(hub: Arc<Hub>, wanted: Wanted) {
     } else {
         // Common where the client connects elsewhere again in the middle.
         tracing::debug!(hub = to, "a session was not handed over to another hub: it is kept");
-        cluster.moving.left.insert(key, age_now());
+        cluster.moving.left.insert(key, Offer { due: age_now(), since: None });
         cluster.bus.send(Notice::SessionDeclined { to, call });
     }
 }

@@ -188,7 +188,7 @@ pub(super) async fn enter(
     let mut search = found.map_err(refused)?;
     let (mut found, was_elsewhere) = (search.found.take(), search.was_elsewhere);
     let mut kept = place.take(age_now());
-    if let Some(over) = kept.take_if(|kept| search.is_over(kept.handle())) {
+    if let Some(over) = kept.take_if(|kept| edge.hub.is_over(&search, kept.handle(), client_id)) {
         over.end();
     }
     // A later session is at a hub that does not answer: this one lacks what the client has sent and received there, and

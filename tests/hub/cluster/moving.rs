@@ -223,11 +223,21 @@ async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
     leave(at_a).await;
 }
 
-/// What the dead hub has kept is over: the client has begun a session that has nothing of the one before, and has subscribed
-/// to something else.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs scripts/test cluster"]
 async fn what_a_dead_hub_has_kept_ends_with_a_clean_start() {
+    what_is_left_ends_with_a_clean_start(true).await;
+}
+
+/// The connection of the client to it ends only when it goes on.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn what_a_paused_hub_has_kept_ends_with_a_clean_start() {
+    what_is_left_ends_with_a_clean_start(false).await;
+}
+
+/// The client begins a session at another hub that has nothing of the one before.
+async fn what_is_left_ends_with_a_clean_start(is_killed: bool) {
     const EXPIRY: [u8; 5] = [17, 0, 0, 14, 16];
     let settings = [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1")];
     let (store, broker) = (StoreServer::start().await, Broker::start().await);
@@ -235,13 +245,21 @@ async fn what_a_dead_hub_has_kept_ends_with_a_clean_start() {
     let parent = a.user("mia").await;
     let toy = a.toy(&parent, "bear").await;
     let cat = a.toy(&parent, "cat").await;
-    leave(begin(&a, &toy).await).await;
+    let at_a = begin(&a, &toy).await;
     let mut remote = Remote::open(&b, &parent, &toy).await;
     for number in 0..5 {
         remote.say(number).await;
     }
     has_caught_up(&a, &b, &parent, &cat).await;
-    kill_seen(&mut a, &b, &parent, &cat).await;
+    if is_killed {
+        leave(at_a).await;
+        kill_seen(&mut a, &b, &parent, &cat).await;
+    } else {
+        let _watched = Raw::connected(a.mqtt_addr(), V4, "watched", &cat.device_key, &cat.secret).await;
+        b.wait_online(&parent, &cat.id, "1").await;
+        a.signal("STOP").await;
+        b.wait_online(&parent, &cat.id, "0").await;
+    }
     // Than what the clocks of two hubs may differ by.
     sleep(Duration::from_secs(3)).await;
     let mut at_b = Raw::open(b.mqtt_addr()).await;
@@ -249,7 +267,11 @@ async fn what_a_dead_hub_has_kept_ends_with_a_clean_start() {
     assert_eq!(at_b.packet().await.0, 0x20);
     at_b.send(&subscribe(V5, 1, &[(&format!("toy/{}/cmd/#", toy.id), 1)])).await;
     assert_eq!(at_b.packet().await.0, 0x90);
-    a.start_hub().await;
+    if is_killed {
+        a.start_hub().await;
+    } else {
+        a.signal("CONT").await;
+    }
     bus_is(&a, "ok").await;
     within("the end of the session at the other hub", async {
         while value(&metrics(&a).await, "toyhub_sessions{state=\"away\"}") != 0.0 {
