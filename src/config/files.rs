@@ -1,5 +1,6 @@
 //! `[files]`
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use super::settings::settings;
@@ -49,6 +50,12 @@ impl Files {
         self.url != "folder"
     }
 
+    fn is_at_ip_address(&self) -> bool {
+        let authority = self.endpoint.split("://").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
+        let address = authority.parse::<SocketAddr>().map(|address| address.ip());
+        address.is_ok() || authority.trim_matches(['[', ']']).parse::<IpAddr>().is_ok()
+    }
+
     pub(super) fn faults(&self) -> Vec<&'static str> {
         let name = self.url.strip_prefix("s3://").map(|rest| rest.split('/').next().unwrap_or_default());
         let mut faults = Vec::new();
@@ -61,6 +68,9 @@ impl Files {
         }
         if self.endpoint.split("://").nth(1).is_some_and(|rest| rest.contains('@')) {
             faults.push("files.endpoint has a user; set files.access_key_id and files.secret_access_key");
+        }
+        if !self.path_style && self.is_at_ip_address() {
+            faults.push("files.endpoint has an IP address, which no bucket can be a name of; set files.path_style");
         }
         if is_http && !self.allow_http {
             faults.push(

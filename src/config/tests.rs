@@ -173,6 +173,8 @@ fn wrong_values_are_refused_with_a_remedy() {
         ("[store]\nurl = \"mysql://x\"", "store.url is unknown"),
         ("[store]\nurl = \"wss://x\"", "store.url is a SurrealDB server; set store.username"),
         ("[files]\nurl = \"s3://b\"\nendpoint = \"https://mia:secret@x\"", "files.endpoint has a user"),
+        ("[files]\nendpoint = \"https://10.0.0.1:9000\"\npath_style = false", "files.endpoint has an IP address"),
+        ("[files]\nendpoint = \"https://[::1]\"\npath_style = false", "files.endpoint has an IP address"),
         ("[store]\nurl = \"ws://mia:secret@x\"", "store.url has a user, which would be logged"),
         ("[store]\nurl = \"ws://x\"\nusername = \"root\"", "its password in TOYHUB_STORE__PASSWORD"),
         ("[store]\nuser_level = \"table\"", "store.user_level"),

@@ -48,7 +48,7 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 const USERS_AT_ONCE: usize = 256;
 /// Events that are read from a stream at once.
 const PAGE: usize = 100;
-/// Toys that are compared at the same time. Their reads share queries.
+/// Toys and sessions that are compared at the same time. The reads of toys share queries.
 const AT_ONCE: usize = 64;
 /// How long the end of the process waits until the database has the last retained messages.
 const LAST_WRITES_MAX: Duration = Duration::from_secs(2);

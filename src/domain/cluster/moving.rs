@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
+use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
@@ -45,7 +46,7 @@ use super::super::Hub;
 use super::super::error::DomainError;
 use super::super::permissions::is_guest;
 use super::super::units::DAY_S;
-use super::{Cluster, Job};
+use super::{AT_ONCE, Cluster, Job};
 use crate::config::seconds;
 use crate::model::{Party, QoS, Timestamp, Topic};
 use crate::ports::bus::{Bus, ClientPublication, FINGERPRINT_BYTES, MovedMessage, MovingSession, Notice};
@@ -70,7 +71,7 @@ const ON_THEIR_WAY_MAX: usize = 4096;
 /// How often a hub looks whether sessions have left, or their messages have come.
 const LEFT_INTERVAL: Duration = Duration::from_millis(50);
 /// Sessions that are offered to the hubs of their clients at a time.
-const OFFERS_MAX: usize = 500;
+const OFFERS_MAX: usize = 5000;
 /// Seconds until a session is offered again.
 const OFFERED_AGAIN_S: f64 = 60.0;
 /// Seconds that a row is kept after the end of its session.
@@ -83,6 +84,9 @@ pub trait SessionKeeper: Send + Sync {
 
     /// The number of sessions here.
     fn count(&self) -> usize;
+
+    /// The clients of all sessions here, with their client ids.
+    fn clients(&self) -> Vec<(Party, String)>;
 
     /// Ends the connection of a client, and takes its session out; none if there is none.
     fn lend<'a>(&'a self, party: &'a Party, client_id: &'a str) -> BoxFuture<'a, Option<Box<dyn LentSession>>>;
@@ -237,9 +241,14 @@ pub(super) struct Left {
 impl Hub {
     /// The sessions of the edge that serves MQTT, for the other hubs. Only the first call counts.
     pub fn keep_sessions(&self, keeper: Arc<dyn SessionKeeper>) {
-        if let Some(cluster) = &self.cluster {
-            let _ = cluster.moving.keeper.set(keeper);
+        let Some(cluster) = &self.cluster else { return };
+        // This process has not heard where they are now.
+        let overlap_s = self.config.cluster.session_overlap_s as f64;
+        let offer = Offer { due: age_now() + overlap_s + CLOCKS_DIFFER_MAX_S, since: None };
+        for client in keeper.clients().into_iter().filter(|(party, _)| !is_guest(party)) {
+            cluster.moving.left.insert(client, offer);
         }
+        let _ = cluster.moving.keeper.set(keeper);
     }
 
     /// Before a client connects: finds its session, if another hub has it. With `is_clean`, or if it is not to outlive the
@@ -333,7 +342,8 @@ impl Hub {
         cluster.bus.send(Notice::SessionReady { to: call.from.clone(), call: call.number });
     }
 
-    /// The session of a client begins anew here, as the hub of the one before is away. That one takes messages for a while.
+    /// The session of a client begins anew here, as the hub of the one before is away, or goes on after a restart of this hub,
+    /// which has not heard whether another hub has one of the client. That one takes messages for a while.
     pub fn note_begun_anew(&self, session: &SessionHandle) {
         let overlap_s = self.config.cluster.session_overlap_s as f64;
         session.begin_anew(age_now() + overlap_s + CLOCKS_DIFFER_MAX_S);
@@ -389,30 +399,40 @@ impl Hub {
         let (left, now) = (&cluster.moving.left, age_now());
         let due = left.iter().filter(|left| left.due < now).take(OFFERS_MAX);
         let due: Vec<_> = due.map(|left| (left.key().clone(), left.since)).collect();
-        for (key, since) in due {
-            let (party, client_id) = &key;
-            let session = keeper.away(party, client_id);
-            let owner = match session {
-                Some(_) => self.store.session_owner(party, client_id).await?,
-                None => None,
-            };
-            let owner = owner.filter(|owner| owner.hub != self.config.cluster.hub);
-            let (Some(session), Some(owner)) = (session, owner) else {
-                // It has moved, or its client is here.
-                left.remove(&key);
-                continue;
-            };
-            if is_over(&owner, &session, since) {
-                if let Some(lent) = keeper.lend(party, client_id).await {
-                    lent.end();
-                }
-                continue;
+        let offered = stream::iter(due).map(|(key, since)| self.offer_left_session(cluster, &**keeper, key, since));
+        let offered: Vec<_> = offered.buffer_unordered(AT_ONCE).collect().await;
+        offered.into_iter().collect()
+    }
+
+    async fn offer_left_session(
+        &self,
+        cluster: &Cluster,
+        keeper: &dyn SessionKeeper,
+        key: (Party, String),
+        since: Option<Timestamp>,
+    ) -> Result<(), DomainError> {
+        let (party, client_id) = &key;
+        let session = keeper.away(party, client_id);
+        let owner = match session {
+            Some(_) => self.store.session_owner(party, client_id).await?,
+            None => None,
+        };
+        let owner = owner.filter(|owner| owner.hub != self.config.cluster.hub);
+        let (Some(session), Some(owner)) = (session, owner) else {
+            // It has moved, or its client is here.
+            cluster.moving.left.remove(&key);
+            return Ok(());
+        };
+        if is_over(&owner, &session, since) {
+            if let Some(lent) = keeper.lend(party, client_id).await {
+                lent.end();
             }
-            left.insert(key.clone(), Offer { due: now + OFFERED_AGAIN_S, since });
-            if cluster.peers.has(&owner.hub) {
-                let (party, client_id) = key;
-                cluster.bus.send(Notice::SessionLeft { to: owner.hub, party, client_id });
-            }
+            return Ok(());
+        }
+        cluster.moving.left.insert(key.clone(), Offer { due: age_now() + OFFERED_AGAIN_S, since });
+        if cluster.peers.has(&owner.hub) {
+            let (party, client_id) = key;
+            cluster.bus.send(Notice::SessionLeft { to: owner.hub, party, client_id });
         }
         Ok(())
     }

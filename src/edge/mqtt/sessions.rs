@@ -92,6 +92,9 @@ impl Sessions {
             let options = stored.subscriptions.into_iter().map(|subscription| {
                 Options::new(subscription.filter, subscription.share, subscription.options, subscription.id)
             });
+            if hub.has_bus() {
+                hub.note_begun_anew(&handle);
+            }
             let received = stored.received.into_iter().collect();
             let memory = Memory { received, options: options.collect(), ..Memory::default() };
             let kept = Kept::new(handle, memory, ends_at, None);
@@ -227,6 +230,10 @@ pub(super) struct Keeper {
 impl SessionKeeper for Keeper {
     fn count(&self) -> usize {
         self.sessions.0.len()
+    }
+
+    fn clients(&self) -> Vec<(Party, String)> {
+        self.sessions.0.iter().map(|slot| (slot.key().0.clone(), slot.key().1.to_string())).collect()
     }
 
     fn away(&self, party: &Party, client_id: &str) -> Option<SessionHandle> {

@@ -223,6 +223,43 @@ async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
     leave(at_a).await;
 }
 
+/// The dead hub is killed again before it has offered what it has kept, or in the middle of handing it over: after its next
+/// start it has to ask where the client is.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn what_a_hub_has_kept_follows_the_client_after_another_restart() {
+    let settings = [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1")];
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let [mut a, b] = pair(&store, &broker, &settings).await;
+    let parent = a.user("mia").await;
+    let toy = a.toy(&parent, "bear").await;
+    let cat = a.toy(&parent, "cat").await;
+    leave(begin(&a, &toy).await).await;
+    let mut remote = Remote::open(&b, &parent, &toy).await;
+    for number in 0..20 {
+        remote.say(number).await;
+    }
+    has_caught_up(&a, &b, &parent, &cat).await;
+    kill_seen(&mut a, &b, &parent, &cat).await;
+    let mut at_b = begin(&b, &toy).await;
+    // Over the bus, it hears where the client is, and is killed at once.
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    has_caught_up(&a, &b, &parent, &cat).await;
+    a.kill().await;
+    a.start_hub().await;
+    bus_is(&a, "ok").await;
+    let mut found = std::collections::BTreeSet::new();
+    within("what the dead hub has kept", async {
+        while found.len() < 20 {
+            found.insert(command(&mut at_b).await);
+        }
+    })
+    .await;
+    assert_eq!(found, (0..20).collect());
+    leave(at_b).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs scripts/test cluster"]
 async fn what_a_dead_hub_has_kept_ends_with_a_clean_start() {
