@@ -58,3 +58,13 @@ async fn a_compaction_that_takes_longer_than_a_query_may_is_waited_for() {
     store.compact().await.unwrap();
     assert!(store.fault.lock().unwrap().is_none(), "the fault was not met");
 }
+
+/// A database whose version is that of the program keeps its tables as they are: a change without a new version would reach
+/// new databases only, and the others would refuse the rows.
+#[test]
+fn a_change_of_the_schema_raises_its_version() {
+    let statements: Vec<&str> = SCHEMA.lines().filter(|line| !line.starts_with("--")).collect();
+    let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(statements.join("\n")));
+    let known = "a1debb55e78a0fbaafca5f198c28685ba48f5698310aaa9ad41534a79177ec43";
+    assert_eq!((SCHEMA_VERSION, digest.as_str()), (19, known), "raise SCHEMA_VERSION, and note both here");
+}
