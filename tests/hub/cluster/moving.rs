@@ -178,13 +178,10 @@ async fn nothing_is_doubled_when_the_client_follows_the_hub_that_lives() {
     leave(at_a).await;
 }
 
-/// The hub of the session was killed, and the client stays at another one when it is back.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs scripts/test cluster"]
-async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
+/// Two hubs that compare with the database each second. The first one is dead, with 20 commands for the toy, which has left.
+async fn dead_hub_with_commands(store: &StoreServer, broker: &Broker) -> ([World; 2], User, [Toy; 2], Remote) {
     let settings = [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1")];
-    let (store, broker) = (StoreServer::start().await, Broker::start().await);
-    let [mut a, b] = pair(&store, &broker, &settings).await;
+    let [mut a, b] = pair(store, broker, &settings).await;
     let parent = a.user("mia").await;
     let toy = a.toy(&parent, "bear").await;
     let cat = a.toy(&parent, "cat").await;
@@ -195,6 +192,15 @@ async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
     }
     has_caught_up(&a, &b, &parent, &cat).await;
     kill_seen(&mut a, &b, &parent, &cat).await;
+    ([a, b], parent, [toy, cat], remote)
+}
+
+/// The hub of the session was killed, and the client stays at another one when it is back.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs scripts/test cluster"]
+async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
+    let (store, broker) = (StoreServer::start().await, Broker::start().await);
+    let ([mut a, b], _, [toy, _], mut remote) = dead_hub_with_commands(&store, &broker).await;
     let mut at_b = begin(&b, &toy).await;
     // Both hubs get what is published in the first second.
     for number in 20..25 {
@@ -228,19 +234,8 @@ async fn what_a_dead_hub_has_kept_follows_the_client_when_it_is_back() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs scripts/test cluster"]
 async fn what_a_hub_has_kept_follows_the_client_after_another_restart() {
-    let settings = [("TOYHUB_CLUSTER__POSITION_CHECK_S", "1"), ("TOYHUB_CLUSTER__SESSION_OVERLAP_S", "1")];
     let (store, broker) = (StoreServer::start().await, Broker::start().await);
-    let [mut a, b] = pair(&store, &broker, &settings).await;
-    let parent = a.user("mia").await;
-    let toy = a.toy(&parent, "bear").await;
-    let cat = a.toy(&parent, "cat").await;
-    leave(begin(&a, &toy).await).await;
-    let mut remote = Remote::open(&b, &parent, &toy).await;
-    for number in 0..20 {
-        remote.say(number).await;
-    }
-    has_caught_up(&a, &b, &parent, &cat).await;
-    kill_seen(&mut a, &b, &parent, &cat).await;
+    let ([mut a, b], parent, [toy, cat], _) = dead_hub_with_commands(&store, &broker).await;
     let mut at_b = begin(&b, &toy).await;
     // Over the bus, it hears where the client is, and is killed at once.
     a.start_hub().await;
