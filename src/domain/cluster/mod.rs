@@ -48,7 +48,7 @@ const LATE_MAX: Duration = Duration::from_millis(500);
 const USERS_AT_ONCE: usize = 256;
 /// Events that are read from a stream at once.
 const PAGE: usize = 100;
-/// Toys and sessions that are compared at the same time. The reads of toys share queries.
+/// Toys that are compared at the same time. Their reads share queries.
 const AT_ONCE: usize = 64;
 /// How long the end of the process waits until the database has the last retained messages.
 const LAST_WRITES_MAX: Duration = Duration::from_secs(2);
@@ -65,6 +65,8 @@ pub(super) struct Cluster {
     moving: Moving,
     /// A comparison of the positions is due.
     comparison: Notify,
+    /// Sessions whose clients are at other hubs are to be offered to these.
+    offers: Notify,
     /// The hub has lost the bus, or is on it again.
     moved: Notify,
     jobs: Sender<Job>,
@@ -108,6 +110,7 @@ impl Cluster {
             clients: Arc::default(),
             moving: Moving::default(),
             comparison: Notify::new(),
+            offers: Notify::new(),
             moved: Notify::new(),
             jobs,
             waiting: tokio::sync::Mutex::new(waiting),
@@ -144,6 +147,12 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
             if let Err(error) = hub.compare_positions().await {
                 tracing::warn!(?error, "the positions of connected users and toys were not compared");
             }
+            cluster.offers.notify_one();
+        }
+    };
+    let offer = async {
+        loop {
+            cluster.offers.notified().await;
             if let Err(error) = hub.offer_left_sessions().await {
                 tracing::debug!(?error, "sessions whose clients are at other hubs are offered to them later");
             }
@@ -180,7 +189,7 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     };
     let write = hub.write_retained(&cluster.retained);
     let rest = async {
-        shutdown.run_until_cancelled(async { tokio::join!(compare, forget, settle, work, write) }).await;
+        shutdown.run_until_cancelled(async { tokio::join!(compare, offer, forget, settle, work, write) }).await;
         // Otherwise the next start does it.
         let _ = timeout(LAST_WRITES_MAX, hub.write_all_retained(&cluster.retained)).await;
     };

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, StreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::mpsc::{Sender, channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{sleep, timeout};
@@ -46,7 +46,7 @@ use super::super::Hub;
 use super::super::error::DomainError;
 use super::super::permissions::is_guest;
 use super::super::units::DAY_S;
-use super::{AT_ONCE, Cluster, Job};
+use super::{Cluster, Job};
 use crate::config::seconds;
 use crate::model::{Party, QoS, Timestamp, Topic};
 use crate::ports::bus::{Bus, ClientPublication, FINGERPRINT_BYTES, MovedMessage, MovingSession, Notice};
@@ -70,8 +70,10 @@ const PAGE: usize = 64;
 const ON_THEIR_WAY_MAX: usize = 4096;
 /// How often a hub looks whether sessions have left, or their messages have come.
 const LEFT_INTERVAL: Duration = Duration::from_millis(50);
-/// Sessions that are offered to the hubs of their clients at a time.
-const OFFERS_MAX: usize = 5000;
+/// Sessions that are offered to the hubs of their clients at a time: moves of clients that connect have room beside them.
+const OFFERS_MAX: usize = 16;
+/// The pause between them.
+const OFFER_PAUSE: Duration = Duration::from_secs(1);
 /// Seconds until a session is offered again.
 const OFFERED_AGAIN_S: f64 = 60.0;
 /// Seconds that a row is kept after the end of its session.
@@ -396,21 +398,30 @@ impl Hub {
     pub(super) async fn offer_left_sessions(&self) -> Result<(), DomainError> {
         let Some(cluster) = &self.cluster else { return Ok(()) };
         let Some(keeper) = cluster.moving.keeper.get() else { return Ok(()) };
-        let (left, now) = (&cluster.moving.left, age_now());
-        let due = left.iter().filter(|left| left.due < now).take(OFFERS_MAX);
-        let due: Vec<_> = due.map(|left| (left.key().clone(), left.since)).collect();
-        let offered = stream::iter(due).map(|(key, since)| self.offer_left_session(cluster, &**keeper, key, since));
-        let offered: Vec<_> = offered.buffer_unordered(AT_ONCE).collect().await;
-        offered.into_iter().collect()
+        loop {
+            let now = age_now();
+            let due = cluster.moving.left.iter().filter(|left| left.due < now).take(OFFERS_MAX);
+            let due: Vec<_> = due.map(|left| (left.key().clone(), left.since)).collect();
+            if due.is_empty() {
+                return Ok(());
+            }
+            let is_offered =
+                stream::iter(due).map(|(key, since)| self.offer_left_session(cluster, &**keeper, key, since));
+            let is_offered: Vec<bool> = is_offered.buffer_unordered(OFFERS_MAX).try_collect().await?;
+            if is_offered.contains(&true) {
+                sleep(OFFER_PAUSE).await;
+            }
+        }
     }
 
+    /// Whether the session is offered to another hub now.
     async fn offer_left_session(
         &self,
         cluster: &Cluster,
         keeper: &dyn SessionKeeper,
         key: (Party, String),
         since: Option<Timestamp>,
-    ) -> Result<(), DomainError> {
+    ) -> Result<bool, DomainError> {
         let (party, client_id) = &key;
         let session = keeper.away(party, client_id);
         let owner = match session {
@@ -421,20 +432,27 @@ impl Hub {
         let (Some(session), Some(owner)) = (session, owner) else {
             // It has moved, or its client is here.
             cluster.moving.left.remove(&key);
-            return Ok(());
+            return Ok(false);
         };
         if is_over(&owner, &session, since) {
-            if let Some(lent) = keeper.lend(party, client_id).await {
-                lent.end();
+            match keeper.lend(party, client_id).await {
+                Some(lent) => {
+                    lent.end();
+                    cluster.moving.left.remove(&key);
+                }
+                None => {
+                    cluster.moving.left.insert(key, Offer { due: age_now() + OFFERED_AGAIN_S, since });
+                }
             }
-            return Ok(());
+            return Ok(false);
         }
         cluster.moving.left.insert(key.clone(), Offer { due: age_now() + OFFERED_AGAIN_S, since });
-        if cluster.peers.has(&owner.hub) {
+        let is_there = cluster.peers.has(&owner.hub);
+        if is_there {
             let (party, client_id) = key;
             cluster.bus.send(Notice::SessionLeft { to: owner.hub, party, client_id });
         }
-        Ok(())
+        Ok(is_there)
     }
 
     /// The number of messages among which one that comes twice to a session during a move is known: what two queues hold at
