@@ -177,14 +177,10 @@ pub async fn run(hub: Arc<Hub>, clock: fn() -> Timestamp, shutdown: Cancellation
     };
     let work = async {
         let mut jobs = cluster.waiting.lock().await;
-        let mut leaving = JoinSet::new();
+        let mut moves = JoinSet::new();
         while let Some(job) = jobs.recv().await {
-            while leaving.try_join_next().is_some() {}
-            match job {
-                Job::HandOver(wanted) => drop(leaving.spawn(moving::hand_over(Arc::clone(&hub), wanted))),
-                Job::FetchLeft(left) => drop(leaving.spawn(moving::fetch_left(Arc::clone(&hub), left))),
-                job => hub.do_job(job, clock()).await,
-            }
+            while moves.try_join_next().is_some() {}
+            hub.do_job(job, clock(), &mut moves).await;
         }
     };
     let write = hub.write_retained(&cluster.retained);
@@ -345,7 +341,8 @@ impl Hub {
         Ok(())
     }
 
-    async fn do_job(&self, job: Job, now: Timestamp) {
+    /// Does a job, or lets one that waits for other hubs go on in `moves`.
+    async fn do_job(self: &Arc<Self>, job: Job, now: Timestamp, moves: &mut JoinSet<()>) {
         match job {
             Job::Refresh(toy) => {
                 if let Err(error) = self.read_rules(toy).await {
@@ -359,7 +356,8 @@ impl Hub {
                 }
             }
             Job::SessionStored(call) => self.note_session_stored(call).await,
-            Job::HandOver(_) | Job::FetchLeft(_) => {}
+            Job::HandOver(wanted) => drop(moves.spawn(moving::hand_over(Arc::clone(self), wanted))),
+            Job::FetchLeft(left) => drop(moves.spawn(moving::fetch_left(Arc::clone(self), left))),
             Job::Erase(subjects) => {
                 if let Err(error) = self.router.erase(&subjects).await {
                     tracing::error!(%error, "what was erased through another hub stays in the file of sessions");

@@ -328,9 +328,10 @@ impl Hub {
 
     /// Whether a session that was kept here is over: the client has begun another one elsewhere that has nothing of it.
     pub fn is_over(&self, search: &SessionSearch, session: &SessionHandle, client_id: &str) -> bool {
-        let Some((cluster, owner)) = self.cluster.as_ref().zip(search.owner.as_ref()) else { return false };
+        let owner = search.owner.as_ref().filter(|_| search.was_elsewhere);
+        let Some((cluster, owner)) = self.cluster.as_ref().zip(owner) else { return false };
         let offer = cluster.moving.left.get(&(session.party().clone(), client_id.to_owned()));
-        search.was_elsewhere && is_over(owner, session, offer.and_then(|offer| offer.since))
+        is_over(owner, session, offer.and_then(|offer| offer.since))
     }
 
     /// The client of a found session is connected, and subscribed: its messages may come.

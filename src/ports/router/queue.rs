@@ -337,24 +337,17 @@ impl Queue {
         }
     }
 
-    /// Notes stored messages that another hub may have, too.
-    pub(super) fn note_shared<'a>(&self, messages: impl Iterator<Item = (Fingerprint, &'a Entry)>) {
-        if let Some(backlog) = &mut self.state().backlog
-            && let Some(shared) = &mut backlog.shared
-        {
-            messages.for_each(|(message, entry)| shared.note(message, entry.published_at));
-        }
-    }
-
-    /// Notes a stored message, which may come again, and which another session may have, too.
-    pub(super) fn note_merged(&self, message: Fingerprint, published_at: Timestamp) {
+    /// Notes stored messages, which may come again, and which another session may have, too.
+    pub(super) fn note_stored<'a>(&self, messages: impl Iterator<Item = (Fingerprint, &'a Entry)>) {
         let mut state = self.state();
         let Some(backlog) = &mut state.backlog else { return };
-        if let Some(merged) = &mut backlog.merged {
-            merged.note(message);
-        }
-        if let Some(shared) = &mut backlog.shared {
-            shared.note(message, published_at);
+        for (message, entry) in messages {
+            if let Some(merged) = &mut backlog.merged {
+                merged.note(message);
+            }
+            if let Some(shared) = &mut backlog.shared {
+                shared.note(message, entry.published_at);
+            }
         }
     }
 

@@ -157,7 +157,7 @@ impl SessionHandle {
                     if is_dropped(&entry) || (is_renumbered && entry.released) {
                         self.forget(entry.seq);
                     } else {
-                        self.queue.note_merged(fingerprint(&entry), entry.published_at);
+                        self.queue.note_stored(std::iter::once((fingerprint(&entry), &entry)));
                     }
                 }
             })
@@ -202,7 +202,7 @@ impl SessionHandle {
     /// delivered here are known.
     pub async fn share(&self) {
         self.queue.share(disk::now() + MOVE_MAX_S);
-        let note = |page: Vec<Entry>| self.queue.note_shared(page.iter().map(|entry| (fingerprint(entry), entry)));
+        let note = |page: Vec<Entry>| self.queue.note_stored(page.iter().map(|entry| (fingerprint(entry), entry)));
         if self.for_each_page(self.last_seq(), note).await.is_none() {
             tracing::debug!("the messages of a session cannot be read now: its client may get some again");
         }
