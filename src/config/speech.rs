@@ -18,8 +18,8 @@ settings! {
         /// Expected SHA-256 of the model file, in hex; "" for any. Official models are always checked.
         model_sha256: String = String::new();
         /// Languages that children speak, such as ["de", "en"]; [] for all languages of the model. English models know
-        /// English only. The first one is the language of notices and opening sounds. The hub supports "en", "zh" and
-        /// "de".
+        /// English only. The first one is the language of notices and opening sounds, and the one that is meant where the
+        /// model is unsure. The hub supports "en", "zh" and "de".
         languages: Vec<String> = vec!["en".into()] => Everyday;
         /// Recordings that are recognised at once; each needs its own memory, about 150 MB with the model "base". 0 is
         /// one for every two processors of the machine, and four at most.

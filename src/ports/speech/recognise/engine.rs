@@ -3,15 +3,16 @@
 //! A worked example: a recording of 6 s, in which a child says "play the bear song" for 2 s.
 //!
 //! 1. `gate` selects these 2 s, with a margin. They fit into one window.
-//! 2. With several languages, the most probable one is detected.
-//! 3. The first pass uses a shortened window. The mean log probability of its tokens is -0.2: the result is the text with
+//! 2. The first pass uses a shortened window. The mean log probability of its tokens is -0.2: the result is the text with
 //!    a confidence of 0.82, which is e to the power of -0.2.
+//! 3. With several languages, that pass assumes the first one, and the model tells which one it heard. If that is another,
+//!    there is a pass in it.
 //! 4. At -1.0, below `DOUBTFUL`, a second pass uses a window of `LONGER`, and the better result counts. At -1.6, below
 //!    `UNBELIEVABLE`, the words are rejected as `Unsure`; so are loops, and words where the model finds no speech.
 //! 5. The words are no command. Then the model tells how probable the sentences are that this toy understands (`closest`).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
@@ -31,8 +32,8 @@ const WINDOW_MAX_S: u32 = 30;
 /// Positions of audio in a second.
 const POSITIONS_PER_S: usize = 50;
 
-/// A window up to this is not shortened: it saves little.
-const SHORTENED_FROM: usize = 512;
+/// The window of Whisper's own models. They were trained on whole windows only, and need more of it than the sound does.
+const WHOLE: usize = 1500;
 
 /// The window of the second pass. With `tiny.en` and 180 commands, 120 are right without a second pass, 133 with one in
 /// this window, and 136 with one in the full window of 1500, which takes twice as long.
@@ -47,6 +48,10 @@ const TOKENS_PER_S: usize = 6;
 const DOUBTFUL: f32 = -0.9;
 /// … and below this the words are rejected.
 const UNBELIEVABLE: f32 = -1.5;
+
+/// How much more probable than the first language another one must be. Of a short sentence the detection is often unsure, and a
+/// family speaks the first of its languages most.
+const OTHER_LANGUAGE: f32 = 3.0;
 
 /// The minimum probability of no speech, and the maximum probability of words, at which the model's finding of no
 /// speech is accepted.
@@ -67,6 +72,8 @@ pub(super) struct Model {
     pub(super) parts: Parts,
     /// The languages to choose from, each with its settings: setters of text leak, so they are called once.
     pub(super) languages: Vec<(&'static str, FullParams<'static, 'static>)>,
+    /// Whether the first of them was chosen, and does not only stand first in Whisper's list.
+    pub(super) prefers_first: bool,
     pub(super) audio_positions: usize,
     pub(super) threads: usize,
     pub(super) comparison: ComparisonLimits,
@@ -100,11 +107,11 @@ impl Model {
 
 /// The positions that so many samples need, of all that a model has. Too few, and words are repeated or dropped.
 fn positions(samples: usize, all: usize) -> usize {
-    if all <= SHORTENED_FROM {
-        return all;
-    }
-    let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + 128;
-    needed.next_multiple_of(64).max(384).min(all)
+    // A model with a shorter window was trained on windows that are hardly longer than the sound
+    // (scripts/train-command-model).
+    let (more, least) = if all < WHOLE { (16, 128) } else { (128, 384) };
+    let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + more;
+    needed.next_multiple_of(64).max(least).min(all)
 }
 
 /// One state of whisper.cpp, used again and again.
@@ -164,11 +171,7 @@ impl Engine {
         for window in &pieces {
             let mut samples = window.to_vec();
             samples.resize(samples.len().max(SAMPLES_MIN), 0.0);
-            let language = match language {
-                Some(known) => known,
-                None => *language.insert(self.language(&samples, stop, &mut seconds.language)?),
-            };
-            match self.window(&samples, language, stop, &mut seconds) {
+            match self.window(&samples, &mut language, stop, &mut seconds) {
                 Ok(pass) => said.push(pass),
                 Err(RecogniseError::NoTranscript(why)) => failure = why,
                 Err(error) => return Err(error),
@@ -201,49 +204,49 @@ impl Engine {
         })
     }
 
-    /// The most probable of the languages to choose from, as a place in that list.
-    fn language(&mut self, samples: &[f32], stop: &Stop, took: &mut Duration) -> Result<usize, RecogniseError> {
-        if self.model.languages.len() == 1 {
-            return Ok(0);
-        }
-        let started = Instant::now();
-        self.state.pcm_to_mel(samples, self.model.threads).map_err(|error| failure(error, stop))?;
-        let (_, probabilities) = self.state.lang_detect(0, self.model.threads).map_err(|error| failure(error, stop))?;
-        *took = started.elapsed();
-        let probability = |at: &usize| {
-            let id = whisper_rs::get_lang_id(self.model.languages[*at].0)?;
-            probabilities.get(usize::try_from(id).ok()?).copied()
-        };
-        let best = (0..self.model.languages.len())
-            .max_by(|one, other| probability(one).unwrap_or(0.0).total_cmp(&probability(other).unwrap_or(0.0)));
-        Ok(best.unwrap_or_default())
-    }
-
-    /// The words of one window: a quick pass, and if its result is poor, a thorough one.
+    /// The words of one window: a quick pass, and if its result is poor, a thorough one. The first window decides on the
+    /// language of the recording.
     fn window(
         &mut self,
         samples: &[f32],
-        language: usize,
+        language: &mut Option<usize>,
         stop: &Stop,
         seconds: &mut Seconds,
     ) -> Result<Pass, RecogniseError> {
-        let mut params: FullParams<'_, '_> = self.model.languages[language].1.clone();
         let tokens_max = TOKENS_MAX.max(TOKENS_PER_S * samples.len() / RATE_HZ as usize);
-        params.set_max_tokens(tokens_max as i32);
-
         let positions = positions(samples.len(), self.model.audio_positions);
-        let mut quick = params.clone();
-        quick.set_audio_ctx(positions as i32);
-        quick.set_temperature_inc(0.0);
+        let params = |model: &Model, language: usize, positions: usize| {
+            let mut params: FullParams<'_, '_> = model.languages[language].1.clone();
+            params.set_max_tokens(tokens_max as i32);
+            params.set_audio_ctx(positions as i32);
+            params
+        };
+        let quick = |model: &Model, language: usize| {
+            let mut params = params(model, language, positions);
+            params.set_temperature_inc(0.0);
+            params
+        };
         let started = Instant::now();
-        let mut best = self.pass(quick, samples, tokens_max, stop)?;
-        seconds.first_pass += started.elapsed();
+        let likely = language.unwrap_or_default();
+        let mut best = self.pass(quick(&self.model, likely), samples, tokens_max, stop)?;
+        let found = match *language {
+            Some(known) => known,
+            None => *language.insert(self.language(stop)?),
+        };
+        if found == likely {
+            seconds.first_pass += started.elapsed();
+        } else {
+            seconds.language = started.elapsed();
+            let started = Instant::now();
+            best = self.pass(quick(&self.model, found), samples, tokens_max, stop)?;
+            seconds.first_pass += started.elapsed();
+        }
 
         let shortened = positions < LONGER.min(self.model.audio_positions);
         let poor = best.tokens.is_empty() || best.log_probability < DOUBTFUL;
         if best.lost() || shortened && poor {
             let started = Instant::now();
-            params.set_audio_ctx(positions.max(LONGER).min(self.model.audio_positions) as i32);
+            let mut params = params(&self.model, found, positions.max(LONGER).min(self.model.audio_positions));
             // The same pass would give the same result.
             params.set_temperature(if shortened { 0.0 } else { TEMPERATURE_STEP });
             params.set_temperature_inc(TEMPERATURE_STEP);
@@ -255,6 +258,24 @@ impl Engine {
             seconds.second_pass += started.elapsed();
         }
         self.believe(best)
+    }
+
+    /// The most probable language of the sound that was encoded last, as a place in the list of those to choose from; the
+    /// family's first one counts more. Encoding the sound is most of the work, so the first pass guesses the language.
+    fn language(&mut self, stop: &Stop) -> Result<usize, RecogniseError> {
+        let Model { context, languages, prefers_first, threads, .. } = &*self.model;
+        if languages.len() == 1 {
+            return Ok(0);
+        }
+        self.state.decode(&[context.token_sot()], 0, *threads).map_err(|error| failure(error, stop))?;
+        let logits = self.state.get_logits().map_err(|error| failure(error, stop))?;
+        let weight = |at: &usize| {
+            let id = whisper_rs::get_lang_id(languages[*at].0).map(|id| context.token_lang(id));
+            let logit = id.and_then(|id| logits.get(usize::try_from(id).ok()?)).copied();
+            let more = if *at == 0 && *prefers_first { OTHER_LANGUAGE.ln() } else { 0.0 };
+            logit.unwrap_or(f32::NEG_INFINITY) + more
+        };
+        Ok((0..languages.len()).max_by(|one, other| weight(one).total_cmp(&weight(other))).unwrap_or_default())
     }
 
     fn pass(
@@ -396,7 +417,7 @@ mod tests {
         for (seconds, all, expected) in
             [(1, 1500, 384), (5, 1500, 384), (6, 1500, 448), (8, 1500, 576), (28, 1500, 1500), (30, 1500, 1500)]
                 .into_iter()
-                .chain([(1, 500, 500), (10, 500, 500), (1, 64, 64), (1, 600, 384), (12, 600, 600)])
+                .chain([(1, 500, 128), (3, 500, 192), (10, 500, 500), (1, 64, 64), (1, 600, 128), (12, 600, 600)])
         {
             assert_eq!(positions(seconds * RATE_HZ as usize, all), expected, "{seconds} s of {all}");
         }

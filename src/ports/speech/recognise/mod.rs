@@ -43,9 +43,9 @@ pub use transcript::{Expectation, NoTranscript, RecogniseError, Seconds, Transcr
 const STACK_BYTES: usize = 8 << 20;
 
 /// By how much the priority of a worker is lower than that of the threads for messages, as by nice(1). Messages come
-/// first, and beside busy processes of other programs recognition still gets a third of a processor.
+/// first, and beside busy processes of other programs recognition still gets a tenth of a processor.
 #[cfg(target_os = "linux")]
-const NICE: i32 = 5;
+const NICE: i32 = 10;
 
 /// The settings and limits of recognition.
 #[derive(Debug, Clone)]
@@ -132,6 +132,7 @@ impl Recogniser {
             parts,
             context,
             languages: languages.into_iter().map(|code| (code, Model::params(code, threads))).collect(),
+            prefers_first: !settings.languages.is_empty(),
             audio_positions: description.audio_positions as usize,
             threads,
             comparison: settings.comparison,

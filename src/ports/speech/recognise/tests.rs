@@ -15,7 +15,7 @@ use super::*;
 use crate::ports::audio::resample;
 use crate::ports::speech::grammar::Grammar;
 use crate::ports::speech::languages::ENGLISH;
-use author::{CHINESE, END, NO_SPEECH, Weights, says, shape, write};
+use author::{CHINESE, END, ENGLISH_TOKEN, NO_SPEECH, Weights, says, shape, write};
 use transcript::RATE_HZ;
 
 /// Stronger than any doubt.
@@ -118,6 +118,17 @@ async fn the_language_is_chosen_among_those_of_the_settings() {
         let languages: Vec<String> = languages.into_iter().map(str::to_owned).collect();
         let recogniser = Recogniser::load(RecogniserSettings { languages, ..settings(file.path()) }).unwrap();
         assert!(recogniser.describe().multilingual);
+        let heard = recogniser.recognise("toy", sounds::babble(2.0)).await.unwrap();
+        assert_eq!((heard.language, heard.text.as_str()), (chosen, "bear"));
+    }
+    // Where the model is unsure, the first language counts more.
+    let unsure = [&[(0, ENGLISH_TOKEN, 3.75), (0, CHINESE, 3.8)], &said[1..]].concat();
+    let unsure = saved(&write(&many, &Weights::Says(&unsure)).bytes);
+    for (languages, chosen) in
+        [(vec!["en", "zh"], "en"), (vec!["zh", "en"], "zh"), (vec!["de", "zh"], "zh"), (vec![], "zh")]
+    {
+        let languages: Vec<String> = languages.into_iter().map(str::to_owned).collect();
+        let recogniser = Recogniser::load(RecogniserSettings { languages, ..settings(unsure.path()) }).unwrap();
         let heard = recogniser.recognise("toy", sounds::babble(2.0)).await.unwrap();
         assert_eq!((heard.language, heard.text.as_str()), (chosen, "bear"));
     }
@@ -238,7 +249,7 @@ async fn recognition_has_a_lower_priority_than_messages() {
         priorities.push((name.to_owned(), nice));
     }
     let own = rustix::process::getpriority_process(None).unwrap();
-    assert!(priorities.contains(&("recognise".into(), own + 5)), "{own}: {priorities:?}");
+    assert!(priorities.contains(&("recognise".into(), own + NICE)), "{own}: {priorities:?}");
     assert!(priorities.iter().all(|(name, nice)| name == "recognise" || *nice == own), "{own}: {priorities:?}");
 }
 
@@ -334,6 +345,7 @@ fn words_are_never_logged() {
         parts: closest::Parts::of(&context),
         context,
         languages: vec![("en", Model::params("en", 1))],
+        prefers_first: false,
         audio_positions: 500,
         threads: 1,
         comparison: COMPARISON,

@@ -15,8 +15,9 @@ pub const WORDS: [&str; 30] = [
 /// English tokens without a word.
 pub const END: usize = 50_256;
 pub const NO_SPEECH: usize = 50_361;
-/// "zh" of a model with many languages, the end of whose text is one further.
+/// "zh" and "en" of a model with many languages, the end of whose text is one further.
 pub const CHINESE: usize = 50_260;
+pub const ENGLISH_TOKEN: usize = 50_259;
 
 /// The width of the models; it is the number of distinguishable positions of text.
 const WIDTH: u32 = 64;
