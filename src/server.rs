@@ -117,12 +117,6 @@ fn find_model(config: &config::Speech) -> Option<PathBuf> {
 /// Loads the speech model. Without a valid one the included model is used, or the hub runs without recognition, and logs a
 /// line.
 async fn load_model(hub: &Hub, config: &config::Speech, model: PathBuf) {
-    if config.names_no_model() {
-        tracing::info!(
-            "the included speech model was trained on synthetic voices and few words; fetch an official one: \
-             scripts/get-model base.en-q5_1, and set speech.model"
-        );
-    }
     let error = match loaded(config, model).await {
         Ok(recogniser) => return hub.set_recogniser(recogniser),
         Err(error) => error,

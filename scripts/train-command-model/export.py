@@ -1,9 +1,10 @@
 """Writes a checkpoint as a ggml file for whisper.cpp.
 
-    export.py CHECKPOINT FILE [--type q8_0|f16]
+    export.py CHECKPOINT FILE [--type q4_0|q8_0|f16] [--start FILE --share S]
 
-The layers and the token embedding are q8_0 (blocks of 32 with one f16 scale) or f16; convolutions are f16; norms,
-biases and positional embeddings f32. Order of the file: header, mel filters, vocabulary, tensors.
+The layers and the token embedding are q4_0 or q8_0 (blocks of 32 with one f16 scale) or f16; convolutions are f16; norms,
+biases and positional embeddings f32. Order of the file: header, mel filters, vocabulary, tensors. With --share, each weight
+is so much of the checkpoint's and the rest of that which the training started from (the model of --start).
 """
 
 import argparse
@@ -15,12 +16,12 @@ import torch
 
 import sound
 import tokens
-from model import N_VOCAB, rebuild
+from model import from_ggml, rebuild
+from weights import MAGIC
 
-MAGIC = 0x67676D6C
-F32, F16, Q8_0 = 0, 1, 8  # ggml's types of a tensor
+F32, F16, Q4_0, Q8_0 = 0, 1, 2, 8  # ggml's types of a tensor
 # The header's number for the type of most tensors; thousands are the version of ggml's quantisation.
-FILE_TYPES = {"f16": 1, "q8_0": 2007}
+FILE_TYPES = {"f16": 1, "q4_0": 2002, "q8_0": 2007}
 
 
 def q8_0(values):
@@ -34,36 +35,37 @@ def q8_0(values):
     return out.tobytes()
 
 
+def q4_0(values):
+    """Blocks of 32: the scale as f16, then 16 bytes of two numbers between -8 and 7."""
+    blocks = values.astype(numpy.float32).reshape(-1, 32)
+    largest = numpy.take_along_axis(blocks, numpy.abs(blocks).argmax(axis=1)[:, None], axis=1)
+    scale = largest / -8
+    steps = numpy.divide(blocks, scale, out=numpy.zeros_like(blocks), where=scale != 0)
+    steps = numpy.minimum(15, (steps + 8.5).astype(numpy.uint8))
+    out = numpy.empty((len(blocks), 18), numpy.uint8)
+    out[:, :2] = scale.astype(numpy.float16).view(numpy.uint8)
+    out[:, 2:] = steps[:, :16] | (steps[:, 16:] << 4)
+    return out.tobytes()
+
+
+QUANTISED = {"q4_0": (Q4_0, q4_0), "q8_0": (Q8_0, q8_0)}
+
+
 def tensors_of(model):
     """(name, values) of exactly the tensors that whisper.cpp requires."""
     for name, values in model.state_dict().items():
-        if name == "decoder.token_embedding.weight":
-            values = model.decoder.whole_embedding()
-        elif name == "decoder.ln.weight":
-            values = values * model.decoder.free
-        elif name == "decoder.ln.bias":
-            values = constant_bias(model, values)
-        elif name.startswith("letters."):
-            continue
         values = values.detach().numpy().astype(numpy.float32)
         if name in ("encoder.conv1.bias", "encoder.conv2.bias"):
             values = values[:, None]
         yield name, values
 
 
-def constant_bias(model, bias):
-    """The bias of the last normalisation with the constant that keeps unknown tokens from winning."""
-    zero = torch.zeros(1, model.shape.state)
-    with torch.no_grad():
-        fixed = model.decoder.last_norm(zero)[0]
-    return bias * model.decoder.free + fixed * (1 - model.decoder.free)
-
-
 def write_tensor(file, name, values, matrices):
     if values.ndim == 3:
         kind, data = F16, values.astype(numpy.float16).tobytes()
     elif values.ndim == 2 and name.endswith(".weight"):
-        kind, data = (Q8_0, q8_0(values)) if matrices == "q8_0" else (F16, values.astype(numpy.float16).tobytes())
+        kind, quantise = QUANTISED.get(matrices, (F16, lambda plain: plain.astype(numpy.float16).tobytes()))
+        data = quantise(values)
     else:
         kind, data = F32, values.tobytes()
     title = name.encode()
@@ -75,7 +77,7 @@ def write_tensor(file, name, values, matrices):
 
 def export(model, path, matrices):
     shape = model.shape
-    header = [N_VOCAB, shape.audio_ctx, shape.state, shape.head, shape.audio_layer]
+    header = [shape.vocabulary, shape.audio_ctx, shape.state, shape.head, shape.audio_layer]
     header += [shape.text_ctx, shape.state, shape.head, shape.text_layer, shape.n_mels, FILE_TYPES[matrices]]
     partial = path.with_suffix(".partial")
     with open(partial, "wb") as file:
@@ -92,14 +94,26 @@ def export(model, path, matrices):
     partial.replace(path)
 
 
+def blended(model, start, share):
+    """So much of a model, the rest of the one that it was trained from."""
+    before = start.state_dict()
+    model.load_state_dict({name: before[name] + share * (values - before[name]) for name, values in model.state_dict().items()})
+    return model
+
+
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("checkpoint", type=Path)
     options.add_argument("file", type=Path)
-    options.add_argument("--type", choices=FILE_TYPES, default="q8_0")
+    options.add_argument("--type", choices=FILE_TYPES, default="q4_0")
+    options.add_argument("--start", type=Path)
+    options.add_argument("--share", type=float, default=1)
     given = options.parse_args()
     saved = torch.load(given.checkpoint, weights_only=True)
-    export(rebuild(saved["described"], saved["weights"]), given.file, given.type)
+    model = rebuild(saved["described"], saved["weights"])
+    if given.start:
+        model = blended(model, from_ggml(given.start), given.share)
+    export(model, given.file, given.type)
     print(f"{given.file}: {given.file.stat().st_size / 1e6:.1f} MB after {saved['done']} steps")
 
 

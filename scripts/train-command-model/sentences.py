@@ -5,7 +5,10 @@ HELD_OUT are never trained on.
 """
 
 import random
+import re
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 
 import words
 
@@ -107,6 +110,12 @@ TRAINED = {
         what is bigger the {noun} or the {noun};are we at {place};who is {child};how many legs does a {noun} have;what comes after {number}
         good night {child};hello {child};help me;i can't sleep;i had a bad dream;where are my {noun}s;sing with me;dance with me;i really like you;come and play with us;tell us a {noun} story
         """,
+    "remind": """
+        remind me in {small} minutes to {verb};remind me in {small} minutes;remind me at {small} to {verb};wake me at {small};wake me up at {small}
+        set a timer for {small} minutes;set a timer;start a timer for {number} minutes;set an alarm for {small};set a timer for half an hour
+        remind me tomorrow to {verb};remind me to {verb} in an hour;wake me up tomorrow at {small};remind me at half past {small} to {verb}
+        set an alarm for {small} in the morning;don't let me forget to {verb};remind me to brush my teeth;remind me to feed the {noun} at {small}
+        """,
     # Invented titles and loose words, so that the decoder learns words, not only sentences.
     "play_free": """
         play the {adjective} {noun};play {noun} and {noun};play the {noun} and the {noun};i want to hear the {adjective} {noun}
@@ -149,10 +158,40 @@ thank you;very loud;with me;at home;teddy;and dance;will you;can you;enough;one 
 """
 
 # How often each intent is drawn for training; free and loose sentences teach the sounds of all words.
-WEIGHTS = {"play": 24, "message": 22, "talk": 16, "loose": 14, "play_free": 7, "sum": 6, "something": 5, "play_number": 4}
+WEIGHTS = {"play": 24, "message": 22, "phrase": 14, "talk": 16, "loose": 14, "play_free": 7, "sum": 6, "something": 5, "play_number": 4}
 
 # The commands of an evaluation: sentences that the hub executes, or answers by itself.
 COMMANDS = [intent for intent in HELD_OUT if intent != "talk"]
+
+
+LANGUAGE = Path(__file__).resolve().parents[2] / "src/ports/speech/languages/en.rs"
+FORTUNES = Path("/usr/share/games/fortunes")
+
+
+def phrases():
+    """The hub's own phrases that have no title, friend or number in them."""
+    found = re.findall(r'"([^"]+)"', LANGUAGE.read_text().partition("const PHRASES")[2])
+    return sorted({phrase for phrase in found if re.fullmatch("[a-z' ]+", phrase)})
+
+
+TRAINED["phrase"] = ";".join(phrases())
+
+
+@lru_cache(1)
+def general():
+    """Short sentences about anything, of Debian's package `fortunes`."""
+    found = set()
+    for name in "cookie fortunes kids food love wisdom work pets miscellaneous literature riddles sports people".split():
+        for sentence in re.split(r"[.!?;:()\"]|--|%|\n\s*\n", (FORTUNES / name).read_text(errors="replace")):
+            sentence = " ".join(sentence.lower().split())
+            if re.fullmatch(r"[a-z]+('[a-z]+)?( [a-z]+('[a-z]+)?)*", sentence.replace(",", "")) and 3 <= len(sentence.split()) <= 10:
+                found.add(sentence.replace(",", ""))
+    return sorted(found)
+
+
+def draw_general(draw):
+    text = draw.choice(general())
+    return Sentence(text, text, "general", "", text)
 
 
 @dataclass(frozen=True)
@@ -224,21 +263,6 @@ def draw_mixed(draw):
         words_of = [PLAIN_WORDS if draw.random() < 0.6 else SLOTS for _ in range(draw.randint(1, 6))]
         template = " ".join(draw.choice(choice) for choice in words_of)
     return draw_mixed(draw) if template in NEVER_TRAINED else fill(template, "mixed", draw)
-
-
-def every_word():
-    """All texts that a model may have to write, for the list of its tokens."""
-    texts = [written for block in (TITLES, NAMES, *LISTS.values()) for written, _ in block]
-    texts += [words.number(value) for value in range(101)]
-    texts += [f"{written}s" for written, _ in LISTS["noun"]]
-    texts += templates(BEFORE) + templates(AFTER)
-    for table in (TRAINED, HELD_OUT):
-        for block in table.values():
-            for template in templates(block):
-                while "{" in template:
-                    template = template[: template.index("{")] + " " + template[template.index("}") + 1 :]
-                texts.append(" ".join(template.split()))
-    return texts
 
 
 if __name__ == "__main__":

@@ -1,14 +1,10 @@
-"""GPT-2's byte pairs, which whisper's English models write with, and the tokens that our sentences need."""
+"""GPT-2's byte pairs, which Whisper's English models write with."""
 
 import base64
 import re
 from functools import lru_cache
 
-import model
 import places
-import sentences
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz' "
 
 PIECES = re.compile(r"'(?:s|t|re|ve|m|ll|d)| ?[A-Za-z]+| ?[0-9]+| ?[^\sA-Za-z0-9]+|\s+")
 
@@ -34,17 +30,3 @@ def piece_tokens(piece):
 
 def encode(text):
     return [token for piece in PIECES.findall(text) for token in piece_tokens(piece)]
-
-
-def known_tokens():
-    """Every token that a sentence may hold, and the special ones, in order."""
-    known = {model.EOT, model.SOT, model.NO_SPEECH, model.NO_TIMESTAMPS}
-    for text in sentences.every_word():
-        known.update(encode(" " + text))
-    # A word that splits elsewhere once it stands alone.
-    known.update(token for text in sentences.every_word() for word in text.split() for token in encode(" " + word))
-    return sorted(known)
-
-
-def letters(text):
-    return [LETTERS.index(letter) + 1 for letter in text]

@@ -1,32 +1,33 @@
-"""Trains the model, in steps that can be interrupted: each batch is drawn from the seed and its own number.
+"""Trains `tiny.en` further on the sentences of a toy, in steps that can be interrupted: each batch is drawn from the seed
+and its own number.
 
-    train.py CLIPS CHECKPOINT [--steps N] [--settle N] [--last N] [--seed N] [--stop-after SECONDS] [--processes N]
+    train.py START CLIPS CHECKPOINT [--steps N] [--settle N] [--seed N] [--rate R] [--stop-after SECONDS]
 
-A batch does not depend on how many steps there will be: a training may be given more of them, or fewer, on the way.
+START is the file of `tiny.en` with f16 weights. In the last steps the model is trained with its weights as q4_0 rounds them,
+so that it does not lose by that.
 """
 
 import argparse
-import socket
+import contextlib
+import math
 import time
 from pathlib import Path
 
 import numpy
 import torch
 import torch.nn.functional as functional
-from torch import distributed, multiprocessing
 from torch.utils.data import DataLoader, Dataset
 
 import sound
 import speak
 import tokens
-from model import EOT, NO_SPEECH, NO_TIMESTAMPS, SOT, Model, Shape
+from model import EOT, NO_SPEECH, NO_TIMESTAMPS, SOT, from_ggml
 
-BATCH = 32
+BATCH = 48
 POOL = 24  # batches whose clips are sorted by length together
 SAVE_EVERY = 50
-EASY_STEPS = 1500
-# Before this step only sentences that make sense; whole ones teach the words soonest. A multiple of POOL.
-SENSE_STEPS = 2640
+# The share of each set in a batch.
+SETS = {"neural": 6, "train": 4, "mixed": 3, "general": 2}
 
 IGNORED = -100
 
@@ -34,14 +35,19 @@ IGNORED = -100
 class Batches(Dataset):
     """Batch number n of a training, as tensors. Nothing is remembered between two numbers."""
 
-    def __init__(self, folder, known, seed, steps):
-        self.described, self.samples = speak.load_set(folder, "train")
-        self.sensible = len(self.described)
-        mixed, samples = speak.load_set(folder, "mixed")
-        self.described += [clip | {"offset": clip["offset"] + len(self.samples)} for clip in mixed]
-        self.samples = numpy.concatenate([self.samples, samples])
-        self.row = {token: row for row, token in enumerate(known)}
-        self.known = known
+    def __init__(self, folder, seed, steps):
+        self.described, self.sets, parts, offset = [], [], [], 0
+        for name, weight in SETS.items():
+            described, samples = speak.load_set(folder, name)
+            if not described:
+                continue
+            first = len(self.described)
+            self.described += [clip | {"offset": clip["offset"] + offset} for clip in described]
+            self.sets.append((first, len(described), weight))
+            parts.append(samples)
+            offset += len(samples)
+        self.samples = numpy.concatenate(parts)
+        self.usual = sorted({token for clip in self.described for token in tokens.encode(" " + clip["written"])})
         self.seed, self.steps = seed, steps
 
     def __len__(self):
@@ -54,76 +60,58 @@ class Batches(Dataset):
     def members(self, step):
         """The clips of a batch: neighbours in length out of a pool drawn at random."""
         pool, place = divmod(step, POOL)
-        count, need = self.count(step), BATCH * POOL
-        first = pool * need
-        chosen = [self.shuffled(count, n // count)[n % count] for n in range(first, first + need)]
+        rng = numpy.random.default_rng([self.seed, 7, pool])
+        shares = numpy.array([weight for _, _, weight in self.sets], float)
+        counts = rng.multinomial(BATCH * POOL, shares / shares.sum())
+        chosen = [first + number for (first, count, _), wanted in zip(self.sets, counts) for number in rng.integers(0, count, wanted)]
         chosen.sort(key=lambda number: self.described[number]["samples"])
-        place = numpy.random.default_rng([self.seed, 7, pool]).permutation(POOL)[place]
+        place = rng.permutation(POOL)[place]
         return chosen[place * BATCH : (place + 1) * BATCH]
-
-    def count(self, step):
-        return self.sensible if step < SENSE_STEPS else len(self.described)
-
-    def shuffled(self, count, epoch):
-        if getattr(self, "shuffle", None) != (count, epoch):
-            self.shuffle = (count, epoch)
-            self.order = numpy.random.default_rng([self.seed, epoch]).permutation(count)
-        return self.order
 
     def __getitem__(self, step):
         rng = numpy.random.default_rng([self.seed, 11, step])
         members = self.members(step)
         # Whatever comes after the words, up to the whole window, must not disturb; those batches are smaller.
-        easy = rng.random() < ease(step)
-        wide = not easy and rng.random() < 0.12
+        wide = rng.random() < 0.1
         if wide:
             members = list(rng.choice(members, BATCH // 3, replace=False))
         heard, texts = [], []
         for number in members:
-            if rng.random() < 0.07:
+            if rng.random() < 0.06:
                 kind = rng.choice(list(sound.NOT_SPEECH))
                 samples, text = sound.not_speech(rng, kind, rng.uniform(0.6, 1.8) if not wide else rng.uniform(0.6, 8)), None
             else:
-                other = self.clip(int(rng.integers(self.count(step))))
-                samples, text = sound.heard(rng, self.clip(number), other, calm=easy or rng.random() < 0.3, late=wide), self.described[number]["written"]
+                other = self.clip(int(rng.integers(len(self.described))))
+                samples, text = sound.heard(rng, self.clip(number), other, calm=rng.random() < 0.35, late=wide), self.described[number]["written"]
             heard.append(sound.log_mel(samples))
             texts.append(text)
 
-        positions = max((len(mel) + 1) // 2 for mel, _ in heard) + int(rng.integers(0, 12))
+        # The hub gives the sound 16 positions more than it needs, and a multiple of 64.
+        longest = max((len(mel) + 1) // 2 for mel, _ in heard)
+        positions = longest + int(rng.integers(8, 81))
         positions = min(500, int(rng.integers(positions, 501)) if wide and positions < 500 else positions)
         mels = numpy.empty((len(heard), 2 * positions, 80), numpy.float32)
         for place, (mel, silence) in enumerate(heard):
             mels[place] = silence
             mels[place, : len(mel)] = mel[: 2 * positions]
-            if not easy:
-                hide(rng, mels[place], min(len(mel), 2 * positions))
+            hide(rng, mels[place], min(len(mel), 2 * positions))
 
         given, wanted = [], []
         for text in texts:
             # As in Whisper the first token says whether there is speech; a sound without speech ends at once.
             first = NO_TIMESTAMPS if text else NO_SPEECH
-            words = [self.row[token] for token in tokens.encode(" " + text if text else "")]
+            words = tokens.encode(" " + text if text else "")
             # Some words before are wrong, so that the decoder listens rather than guesses.
-            wrong = rng.random(len(words)) < (0.1 if step >= SENSE_STEPS else 0)
-            before = [int(rng.integers(len(self.known))) if swap else word for word, swap in zip(words, wrong)]
-            given.append([self.row[SOT], self.row[NO_TIMESTAMPS]] + before)
-            wanted.append([self.row[first]] + words + [self.row[EOT]])
+            wrong = rng.random(len(words)) < 0.06
+            before = [int(rng.choice(self.usual)) if swap else word for word, swap in zip(words, wrong)]
+            given.append([SOT, NO_TIMESTAMPS] + before)
+            wanted.append([first] + words + [EOT])
         length = max(map(len, given))
-        rows = torch.tensor([row + [self.row[EOT]] * (length - len(row)) for row in given])
-        wanted = torch.tensor([row + [IGNORED] * (length - len(row)) for row in wanted])
-        spelled = [tokens.letters(text or "") for text in texts]
         return {
             "mel": torch.from_numpy(mels),
-            "rows": rows,
-            "wanted": wanted,
-            "letters": torch.tensor([letter for letters in spelled for letter in letters]),
-            "lengths": torch.tensor([len(letters) for letters in spelled]),
+            "tokens": torch.tensor([row + [EOT] * (length - len(row)) for row in given]),
+            "wanted": torch.tensor([row + [IGNORED] * (length - len(row)) for row in wanted]),
         }
-
-
-def ease(step):
-    """From 1 to 0 over the first steps: clean clips and their spelling come first, or the encoder is slow to find the words."""
-    return max(0.0, 1 - step / EASY_STEPS)
 
 
 def hide(rng, mel, frames):
@@ -141,125 +129,91 @@ def hide(rng, mel, frames):
 
 
 def loss_of(model, batch):
-    """The decoder's loss with the encoder's spelling loss beside it."""
+    kept = batch["wanted"] != IGNORED
     with torch.autocast("cpu", torch.bfloat16):
-        heard = model.encoder(batch["mel"])
-        logits = model.decoder(batch["rows"], heard)
-        spelling = model.letters(heard)
-    logits = logits.float()
-    words = functional.cross_entropy(logits.flatten(0, 1), batch["wanted"].flatten(), ignore_index=IGNORED, label_smoothing=0.03)
-    spelling = spelling.float().log_softmax(-1).transpose(0, 1)
-    heard_lengths = torch.full((spelling.shape[1],), spelling.shape[0])
-    ctc = functional.ctc_loss(spelling, batch["letters"], heard_lengths, batch["lengths"], zero_infinity=True)
-    return words, ctc
+        logits = model.decoder(batch["tokens"], model.encoder(batch["mel"]), kept)
+    return functional.cross_entropy(logits.float(), batch["wanted"][kept])
 
 
-def optimisers(model):
-    """Muon turns the weights of the layers; AdamW the embeddings, convolutions, norms and biases."""
-    layers = [p for name, p in model.named_parameters() if ".blocks." in name and p.ndim == 2]
-    turned = {id(p) for p in layers}
-    others = [p for p in model.parameters() if id(p) not in turned]
-    muon = torch.optim.Muon(layers, lr=0.02, weight_decay=0.01, ns_steps=4)
-    adam = torch.optim.AdamW(others, lr=2e-3, betas=(0.9, 0.98), weight_decay=0.01)
-    return [muon, adam]
+def rate(step, steps):
+    """Up for a short while, then down to nothing along a cosine."""
+    return min((step + 1) / 60, 0.5 + 0.5 * math.cos(math.pi * step / steps))
 
 
-def rate(step, steps, settle):
-    """Up for a short while, level, then down to nothing over the steps in which the model settles."""
-    return min(1, (step + 1) / 100, max(0.0, (steps - step) / settle))
+def as_q4_0(values):
+    """The numbers that are left of a matrix in q4_0."""
+    blocks = values.reshape(-1, 32)
+    largest = blocks.gather(1, blocks.abs().argmax(1, keepdim=True))
+    scale = (largest / -8).half().float()
+    steps = torch.where(scale != 0, blocks / scale, 0).add(8.5).floor().clamp(0, 15) - 8
+    return (steps * scale).view_as(values)
 
 
-def free_port():
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return listening.getsockname()[1]
-
-
-def average(model, figures):
-    """Replaces gradients and figures by their means over all processes; gives the figures."""
-    parts = [parameter.grad for parameter in model.parameters()] + [torch.tensor(figures)]
-    flat = torch.cat([part.flatten() for part in parts])
-    if distributed.is_initialized():
-        distributed.all_reduce(flat)
-        flat /= distributed.get_world_size()
-    for part, mean in zip(parts, flat.split([part.numel() for part in parts])):
-        part.copy_(mean.view_as(part))
-    return parts[-1].tolist()
-
-
-def train(rank, given, port):
-    """One of the processes: of each round of batches it takes one. Steps count batches."""
-    if given.processes > 1:
-        where = {"init_method": f"tcp://127.0.0.1:{port}", "rank": rank, "world_size": given.processes}
-        distributed.init_process_group("gloo", **where)
-    torch.manual_seed(given.seed)
-    torch.set_num_threads(1)
-    known = tokens.known_tokens()
-    model = Model(Shape(), known, len(tokens.LETTERS))
-    optimising = optimisers(model)
-    rates = [[group["lr"] for group in optimiser.param_groups] for optimiser in optimising]
-    done = 0
-    if given.checkpoint.exists():
-        saved = torch.load(given.checkpoint, weights_only=True)
-        model.load_state_dict(saved["weights"])
-        for optimiser, state in zip(optimising, saved["optimisers"]):
-            optimiser.load_state_dict(state)
-        done = saved["done"]
-    if given.last:
-        given.steps, given.settle = done + given.last, given.last
-    if rank == 0:
-        print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(known)} tokens, from step {done} of {given.steps}", flush=True)
-
-    def save():
-        partial = given.checkpoint.with_suffix(".partial")
-        states = [optimiser.state_dict() for optimiser in optimising]
-        torch.save({"described": model.described(), "weights": model.state_dict(), "optimisers": states, "done": done}, partial)
-        partial.replace(given.checkpoint)
-
-    rounds = (given.steps - done) // given.processes
-    own = range(done + rank, done + rounds * given.processes, given.processes)
-    batches = Batches(given.clips, known, given.seed, given.steps)
-    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=6, sampler=own)
-    began, shown, sums = time.time(), time.time(), numpy.zeros(3)
-    model.train()
-    for number, batch in enumerate(loader, 1):
-        for optimiser, group_rates in zip(optimising, rates):
-            for group, base in zip(optimiser.param_groups, group_rates):
-                group["lr"] = base * rate(done, given.steps, given.settle)
-        words, ctc = loss_of(model, batch)
-        (words + (0.3 + 0.7 * ease(done)) * ctc).backward()
-        late = float(time.time() - began > given.stop_after)
-        *losses, late = average(model, [words.item(), ctc.item(), late])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 2.0)
-        for optimiser in optimising:
-            optimiser.step()
-            optimiser.zero_grad()
-        done += given.processes
-        sums += [*losses, 1]
-        last = late > 0 or number == rounds
-        if rank == 0 and (number % 20 == 0 or last):
-            words, ctc, count = sums
-            speed = (time.time() - shown) / count / given.processes
-            print(f"step {done}: words {words / count:.3f}, spelling {ctc / count:.3f}, {speed:.2f} s a step", flush=True)
-            shown, sums = time.time(), numpy.zeros(3)
-        if rank == 0 and (number % SAVE_EVERY == 0 or last):
-            save()
-        if last:
-            break
+@contextlib.contextmanager
+def rounded(model, whether):
+    """The matrices of the model as the file will have them; gradients found inside belong to the unrounded ones."""
+    matrices = [p for name, p in model.named_parameters() if p.ndim == 2 and name.endswith(".weight")] if whether else []
+    before = [matrix.data for matrix in matrices]
+    for matrix in matrices:
+        matrix.data = as_q4_0(matrix.data)
+    yield
+    for matrix, values in zip(matrices, before):
+        matrix.data = values
 
 
 def main():
     options = argparse.ArgumentParser()
+    options.add_argument("start", type=Path)
     options.add_argument("clips", type=Path)
     options.add_argument("checkpoint", type=Path)
-    options.add_argument("--steps", type=int, default=13200)
-    options.add_argument("--settle", type=int, default=9600, help="steps at the end in which the rate falls")
-    options.add_argument("--last", type=int, help="so many more steps and no others, the rate falling in all of them")
+    options.add_argument("--steps", type=int, default=1500)
+    options.add_argument("--settle", type=int, default=500, help="steps at the end with rounded weights")
+    options.add_argument("--rate", type=float, default=8e-5)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--stop-after", type=float, default=float("inf"), help="seconds, then stop where it can go on")
-    options.add_argument("--processes", type=int, default=2)
     given = options.parse_args()
-    multiprocessing.spawn(train, (given, free_port()), nprocs=given.processes)
+
+    torch.manual_seed(given.seed)
+    model = from_ggml(given.start)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=given.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    done = 0
+    if given.checkpoint.exists():
+        saved = torch.load(given.checkpoint, weights_only=True)
+        model.load_state_dict(saved["weights"])
+        optimiser.load_state_dict(saved["optimiser"])
+        done = saved["done"]
+    print(f"{sum(p.numel() for p in trained):,} parameters are trained, from step {done} of {given.steps}", flush=True)
+
+    def save():
+        partial = given.checkpoint.with_suffix(".partial")
+        torch.save({"described": model.described(), "weights": model.state_dict(), "optimiser": optimiser.state_dict(), "done": done}, partial)
+        partial.replace(given.checkpoint)
+
+    batches = Batches(given.clips, given.seed, given.steps)
+    loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4, sampler=range(done, given.steps))
+    began, shown, losses = time.time(), time.time(), []
+    model.train()
+    for batch in loader:
+        for group in optimiser.param_groups:
+            group["lr"] = given.rate * rate(done, given.steps)
+        with rounded(model, done >= given.steps - given.settle):
+            loss = loss_of(model, batch)
+            loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        done += 1
+        losses.append(loss.item())
+        late = time.time() - began > given.stop_after
+        if done % 20 == 0 or late:
+            speed = (time.time() - shown) / len(losses)
+            print(f"step {done}: loss {numpy.mean(losses):.3f}, {speed:.2f} s a step", flush=True)
+            shown, losses = time.time(), []
+        if done % SAVE_EVERY == 0 or late or done == given.steps:
+            save()
+        if late:
+            break
 
 
 if __name__ == "__main__":

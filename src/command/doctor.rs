@@ -230,11 +230,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     match config.speech.model_file() {
         Some(model) => {
             let found = inspect(model, speech).await;
-            let more = if config.speech.names_no_model() {
-                ", included; a better one: scripts/get-model base.en-q5_1"
-            } else {
-                ""
-            };
+            let more = if config.speech.names_no_model() { ", included" } else { "" };
             let instead = match (&found, speech.instead()) {
                 (Err(_), Some((speech, model))) if inspect(model.clone(), &speech).await.is_ok() => {
                     format!("; until then the included model is used, {}", model.display())

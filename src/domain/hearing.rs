@@ -77,7 +77,12 @@ pub async fn hear(
         is_sure: heard.is_sure(),
         likely: &heard.likely,
     };
-    let intent = describe(intent::understand(&heard.text, known), titles, friends);
+    // As in a conversation, requests to be reminded come first.
+    let intent = match intent::reminder(&heard.text, "", language) {
+        Some(wish) if wish.when.is_some() => format!("set: {}", wish.kind.as_str()),
+        Some(wish) => format!("ask: when shall the {} be?", wish.kind.as_str()),
+        None => describe(intent::understand(&heard.text, known), titles, friends),
+    };
     let (text, confidence, language, seconds) = (heard.text, heard.confidence, heard.language, heard.seconds);
     Ok(Heard { length, words: Ok(Words { text, confidence, language, intent, seconds }) })
 }

