@@ -115,7 +115,7 @@ fn without_a_model_to_fetch_the_included_one_is_named_as_the_fallback() {
     assert_eq!((model.as_str(), said.as_str()), ("", ""));
     let (model, said) = choose(home.path(), &["de"], &path);
     assert_eq!(model, "");
-    for part in ["need base-q5_1", "from packages", "was not fetched", "is the included one"] {
+    for part in ["need base-q5_1", "is not reached", "was not fetched", "is the included one"] {
         assert!(said.contains(part), "{part}: {said}");
     }
     // It is the better one for English alone.
