@@ -1,6 +1,6 @@
 //! Commands and messages at once: the time from the upload of a command to its answer on an idle machine, beside a
 //! process that takes one core, and beside that and 1,000 MQTT messages a second through the same hub; and the latency
-//! of these messages with and without commands.
+//! of these messages with and without commands. With `BENCH_PICTURE`, a file, draws the last over time, with one thread.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crate::Times;
 use crate::burner::Burner;
 use crate::hub::Hub;
 use crate::load;
+use crate::picture::{Chart, Line, draw};
 use crate::recordings::Recording;
 use crate::upload;
 
@@ -47,12 +48,43 @@ pub async fn print(program: &str, model: &std::path::Path, count: usize) {
         row(&of("one core taken"), Some(&commands(&hub, &toy, &recordings).await), None);
         let messages = Messages::start(broker);
         tokio::time::sleep(MESSAGES_ALONE).await;
-        row(&of("one core taken, only messages"), None, Some(&messages.stop().await));
+        let alone = messages.stop().await;
+        row(&of("one core taken, only messages"), None, Some(&alone));
         let messages = Messages::start(broker);
         let answers = commands(&hub, &toy, &recordings).await;
-        row(&of("one core taken, and messages"), Some(&answers), Some(&messages.stop().await));
+        let beside = messages.stop().await;
+        row(&of("one core taken, and messages"), Some(&answers), Some(&beside));
         drop(burner);
+        if let (1, Some(file)) = (threads, std::env::var_os("BENCH_PICTURE")) {
+            picture(file.as_ref(), &alone, &answers, &beside);
+        }
     }
+}
+
+/// Messages alone, and behind them messages beside commands.
+fn picture(file: &std::path::Path, alone: &Times, answers: &Times, beside: &Times) {
+    let messages: Vec<Duration> = alone.0.iter().chain(&beside.0).copied().collect();
+    let minutes = |messages: usize| messages as f64 / f64::from(MESSAGES_PER_S) / 60.0;
+    let half_second = MESSAGES_PER_S as usize / 2;
+    let line = |name, percent| {
+        let parts = messages.chunks(half_second).enumerate();
+        let point =
+            |(at, part): (usize, &[Duration])| (minutes(at * half_second), Times(part.to_vec()).percentile(percent));
+        Line { name, points: parts.map(point).collect() }
+    };
+    let mut at = minutes(alone.0.len());
+    let answered = answers.0.iter().map(|time| {
+        at += time.as_secs_f64() / 60.0;
+        (at, time.as_secs_f64() * 1e3)
+    });
+    let answers = [Line { name: "from the upload of a command to its answer", points: answered.collect() }];
+    let messages = [line("p50 of half a second", 50), line("p99 of half a second", 99)];
+    let title = format!("latency of {MESSAGES_PER_S} messages a second beside a busy process, ms");
+    let charts = [
+        Chart { title: &title, lines: &messages },
+        Chart { title: "spoken commands, one after the other, ms", lines: &answers },
+    ];
+    draw(file, &charts).expect("the picture");
 }
 
 async fn commands(hub: &Hub, toy: &str, recordings: &[Recording]) -> Times {

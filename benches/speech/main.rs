@@ -16,6 +16,8 @@ mod hub;
 #[allow(dead_code)]
 mod load;
 mod many;
+#[path = "../torture/picture.rs"]
+mod picture;
 mod recordings;
 mod shapes;
 mod spoken;
