@@ -63,7 +63,9 @@ def understood(given, clips, described):
         file.flush()
         command = [given.speech, "understand", given.model, file.name]
         answer = subprocess.run(command, input="".join(orders), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
-    return [json.loads(line) for line in answer.stdout.splitlines()]
+    # Without words an answer has only the reason.
+    nothing = {"heard": None, "intent": None, "said": NOTHING, "why": None, "confidence": 0}
+    return [nothing | json.loads(line) for line in answer.stdout.splitlines()]
 
 
 def known(number, said):
