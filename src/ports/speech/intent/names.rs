@@ -171,10 +171,12 @@ impl Names {
                 .iter()
                 .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
                 .filter(|window| place == Anchor::Anywhere || window.may_begin(form))
-                .map(|window| (form.likeness(&window.joined), window.length))
+                .map(|window| {
+                    (form.likeness(&window.joined), window.length, score::is_the_same(&window.joined, &form.joined))
+                })
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
-            let (likeness, explained) = by_window.unwrap_or_default();
-            let is_certain = likeness >= CERTAIN_MIN * form.factor;
+            let (likeness, explained, is_the_same) = by_window.unwrap_or_default();
+            let is_certain = is_the_same && likeness >= CERTAIN_MIN * form.factor;
             let part = if self.parts_count { form.part_likeness(spoken, self.lexicon) } else { 0.0 };
             let explained = if part > likeness { spoken.len() } else { explained };
             Score {

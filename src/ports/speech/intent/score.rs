@@ -40,6 +40,9 @@ impl Spelling {
     }
 }
 
+/// From this likeness of its letters on a name is this one and no other.
+const SAME_NAME_SPELLING_MIN: f64 = 0.85;
+
 /// The weight of a word of a phrase that matches only by sound.
 const MISHEARD: f64 = 0.9;
 
@@ -91,6 +94,15 @@ pub(super) fn likeness(spoken: &Joined, name: &Joined) -> f64 {
         latin_sound(spoken, name, letters) * LATIN_SOUND
     };
     letters.max(words).max(sound)
+}
+
+/// Whether the spoken words are this name and no other: the same letters but for a slip of a long name, or the same sounds,
+/// vowels too. Maya is not May, and Alexa not Alex.
+pub(super) fn is_the_same(spoken: &Joined, name: &Joined) -> bool {
+    let has_same_sounds = !name.code.is_empty() && spoken.code == name.code && spoken.vowels == name.vowels;
+    has_same_sounds
+        || name.is_chinese
+        || normalized_levenshtein(&spoken.letters, &name.letters) >= SAME_NAME_SPELLING_MIN
 }
 
 /// A distance as a likeness of two lists of which the longer has `longest` items.

@@ -218,6 +218,32 @@ fn similar_names_are_asked_about_and_chosen() {
     }
 }
 
+/// What a request for each of these begins, with these friends in the address book.
+#[test]
+fn another_name_begins_no_message() {
+    let titles = Names::of_titles(&ENGLISH, []);
+    for (remarks, said, expected) in [
+        (&["Mia", "May"][..], "Mia", Intent::Message(0)),
+        (&["Mia", "May"], "May", Intent::Message(1)),
+        (&["May"], "Maya", Intent::ConfirmFriend(0)),
+        (&["Alex"], "Alexa", Intent::ConfirmFriend(0)),
+        (&["Sarah"], "Sara", Intent::Message(0)),
+        (&["Uncle Joe"], "uncle joe", Intent::Message(0)),
+        (&["Grandma"], "grandma", Intent::Message(0)),
+        (&["Grandma"], "granny", Intent::Message(0)),
+    ] {
+        let friends = remarks.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+        let friends = Names::of_friends(&ENGLISH, friends);
+        let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+        assert_eq!(understand(&format!("send a message to {said}"), known), expected, "{said} of {remarks:?}");
+    }
+    let friends = ["Mia", "May"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    let friends = Names::of_friends(&ENGLISH, friends);
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    let intent = understand("send a message to Maya", known);
+    assert!(matches!(intent, Intent::AskFriend(..) | Intent::ConfirmFriend(_)), "{intent:?}");
+}
+
 #[test]
 fn a_name_that_is_only_like_another_is_asked_about() {
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Doug", nickname: "", toy_name: "" }]);

@@ -24,7 +24,7 @@ pub(super) struct Word {
     pub(super) code: String,
     /// How else it may sound.
     pub(super) other_code: String,
-    /// Its vowels, where the code has none: Lena is not Leni.
+    /// Its vowels, which the code has not: Lena is not Leni, and May is not Maya.
     pub(super) vowels: String,
     /// How it sounds in Chinese, without tones, and without the differences that accents confuse.
     pub(super) syllable: String,
@@ -81,7 +81,7 @@ impl LatinSound {
             Some(Sound::Cologne) => Self { code: Cologne.encode(text), vowels: vowels(text), ..Self::default() },
             Some(Sound::Metaphone | Sound::Pinyin) | None => {
                 let heard = METAPHONE.double_metaphone(text);
-                Self { code: heard.primary(), other_code: heard.alternate(), vowels: String::new() }
+                Self { code: heard.primary(), other_code: heard.alternate(), vowels: vowels(text) }
             }
         }
     }

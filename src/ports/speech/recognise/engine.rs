@@ -35,6 +35,9 @@ const POSITIONS_PER_S: usize = 50;
 /// The window of Whisper's own models. They were trained on whole windows only, and need more of it than the sound does.
 const WHOLE: usize = 1500;
 
+/// The positions behind the sound that a model with a shorter window needs (scripts/train-command-model).
+const BEHIND: usize = 16;
+
 /// The window of the second pass. With `tiny.en` and 180 commands, 120 are right without a second pass, 133 with one in
 /// this window, and 136 with one in the full window of 1500, which takes twice as long.
 const LONGER: usize = 768;
@@ -99,17 +102,19 @@ impl Model {
         params
     }
 
-    /// The window of the model, in samples.
+    /// The longest sound that the model hears at once, in samples. A model with a shorter window than Whisper's needs the
+    /// silence behind it that it was trained with, or it repeats the last words.
     fn window(&self) -> usize {
-        (self.audio_positions / POSITIONS_PER_S).clamp(1, WINDOW_MAX_S as usize) * RATE_HZ as usize
+        let silence = if self.audio_positions < WHOLE { BEHIND } else { 0 };
+        let samples = (self.audio_positions.saturating_sub(silence)) * RATE_HZ as usize / POSITIONS_PER_S;
+        samples.clamp(SAMPLES_MIN, (WINDOW_MAX_S * RATE_HZ) as usize)
     }
 }
 
 /// The positions that so many samples need, of all that a model has. Too few, and words are repeated or dropped.
 fn positions(samples: usize, all: usize) -> usize {
-    // A model with a shorter window was trained on windows that are hardly longer than the sound
-    // (scripts/train-command-model).
-    let (more, least) = if all < WHOLE { (16, 128) } else { (128, 384) };
+    // A model with a shorter window was trained on windows that are hardly longer than the sound.
+    let (more, least) = if all < WHOLE { (BEHIND, 128) } else { (128, 384) };
     let needed = (samples * POSITIONS_PER_S).div_ceil(RATE_HZ as usize) + more;
     needed.next_multiple_of(64).max(least).min(all)
 }
