@@ -166,7 +166,7 @@ def main():
     options.add_argument("start", type=Path)
     options.add_argument("clips", type=Path)
     options.add_argument("checkpoint", type=Path)
-    options.add_argument("--steps", type=int, default=1500)
+    options.add_argument("--steps", type=int, default=1600)
     options.add_argument("--settle", type=int, default=500, help="steps at the end with rounded weights")
     options.add_argument("--rate", type=float, default=8e-5)
     options.add_argument("--seed", type=int, default=1)

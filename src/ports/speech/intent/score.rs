@@ -105,6 +105,10 @@ pub(super) fn is_the_same(spoken: &Joined, name: &Joined) -> bool {
         || normalized_levenshtein(&spoken.letters, &name.letters) >= SAME_NAME_SPELLING_MIN
 }
 
+fn sounds_the_same(spoken: &Joined, name: &Joined) -> bool {
+    !name.code.is_empty() && spoken.code == name.code && spoken.vowels == name.vowels
+}
+
 /// A distance as a likeness of two lists of which the longer has `longest` items.
 fn share_alike(distance: usize, longest: usize) -> f64 {
     if longest == 0 { 0.0 } else { 1.0 - distance as f64 / longest as f64 }
@@ -116,8 +120,7 @@ fn latin_sound(spoken: &Joined, name: &Joined, letters: f64) -> f64 {
     }
     let sound = normalized_levenshtein(&spoken.code, &name.code);
     let is_long = spoken.code.len().min(name.code.len()) >= CODE_LENGTH_MIN;
-    let is_same = sound == 1.0 && spoken.vowels == name.vowels;
-    if is_same && (is_long || letters >= SAME_SOUND_SPELLING_MIN) {
+    if sounds_the_same(spoken, name) && (is_long || letters >= SAME_SOUND_SPELLING_MIN) {
         return sound;
     }
     let spelling = if is_long { SPELLING_BESIDE_LONG_CODE } else { SPELLING_BESIDE_SHORT_CODE };
