@@ -7,6 +7,7 @@ mod hear;
 mod manual;
 mod output;
 mod progress;
+mod runtime;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use std::sync::Arc;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use rustix::fs::Mode;
-use tokio::runtime::Builder;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Openers, Restore, Restored};
@@ -34,8 +34,6 @@ const LEFT_TO_THE_HUB: &str = "interrupted: the hub finishes the command, and lo
 /// The outcome of a command that was interrupted while no hub runs.
 const INTERRUPTED: &str = "interrupted: an erasure that has begun is continued by the hub, or by 'toyhub erase --finish'; \
      anything else is done or not done: repeat it";
-/// SurrealDB's parser and executor recurse deeper than the system's default stack.
-const THREAD_STACK_BYTES: usize = 10 * 1024 * 1024;
 
 /// The server for talking toys.
 #[derive(Debug, Parser)]
@@ -384,8 +382,7 @@ enum ToyAction {
 /// The runtime is here and not in the program, which would otherwise be compiled with all asynchronous code of the hub
 /// once more.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
-    let runtime = Builder::new_multi_thread().enable_all().thread_stack_size(THREAD_STACK_BYTES).build();
-    let runtime = runtime.map_err(|error| Failure::Command(format!("cannot start the runtime: {error}")))?;
+    let runtime = runtime::start().map_err(|error| Failure::Command(format!("cannot start the runtime: {error}")))?;
     // On a worker thread, as the size of the main thread's stack cannot be set here.
     let command = runtime.spawn(execute(arguments));
     let ended_early = |error| Err(Failure::Essential(format!("the command ended early: {error}")));

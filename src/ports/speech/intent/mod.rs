@@ -248,9 +248,8 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
             Meaning::Friend(fallback) => (false, fallback),
             Meaning::Is(_) | Meaning::Number => continue,
         };
-        // "I want to talk to you" names no friend.
-        let names_something = slot.words.iter().any(|word| word.is_heavy() && !word.is_turning);
-        if !names_something {
+        let names = if is_title { known.titles } else { known.friends };
+        if !names.may_be_named(slot.words) {
             continue;
         }
         // Many phrases leave the same words for the name.

@@ -208,6 +208,18 @@ impl Names {
         decide(scores)
     }
 
+    /// Whether the words in the place of a name may be one. "I want to talk to you" and "I want to talk about dinosaurs" name no
+    /// friend, but "talk to Will" and "talk to Bo" do, if friends are called so.
+    pub(super) fn may_be_named(&self, spoken: &[Word]) -> bool {
+        let may_be = spoken.iter().any(|word| word.is_heavy() && !word.is_turning);
+        if self.parts_count {
+            return may_be;
+        }
+        let first = spoken.get(self.before_name(spoken));
+        let is_other = first.is_some_and(|word| !word.is_chinese && self.lexicon.beside_title.contains(&word.text));
+        may_be && !is_other || self.begin(spoken)
+    }
+
     /// Whether the words begin with a name as it is spelled, behind "my friend" and the like.
     pub(super) fn begin(&self, spoken: &[Word]) -> bool {
         let rest = spoken.get(self.before_name(spoken)..).unwrap_or_default();

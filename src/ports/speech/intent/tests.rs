@@ -305,6 +305,29 @@ fn a_relative_is_not_another_relative() {
 }
 
 #[test]
+fn a_friend_may_be_called_like_a_small_word() {
+    let called = ["Will", "Al", "Ed", "Bo"].map(|name| FriendNames { remark: name, nickname: "", toy_name: "" });
+    let (friends, titles) = (Names::of_friends(&ENGLISH, called), Names::of_titles(&ENGLISH, []));
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    for (index, name) in ["will", "al", "ed", "bo"].into_iter().enumerate() {
+        for said in ["send a message to …", "i want to talk to …", "call …", "send … a message", "tell my friend …"]
+        {
+            assert_eq!(understand(&said.replace('…', name), known), Intent::Message(index), "{said:?} {name}");
+        }
+    }
+    for said in
+        ["i want to talk to you", "i will go home", "talk to me", "will you tell me something", "tell me", "call"]
+    {
+        let intent = understand(said, known);
+        assert!(!matches!(intent, Intent::Message(_) | Intent::ConfirmFriend(_)), "{said:?}: {intent:?}");
+    }
+    let nobody = Known { friends: &Names::of_friends(&ENGLISH, []), ..known };
+    for said in ["send a message to will", "i want to talk to you", "i want to talk about dinosaurs"] {
+        assert_eq!(understand(said, nobody), Intent::Unknown, "{said:?}");
+    }
+}
+
+#[test]
 fn a_message_is_for_a_friend_only_if_it_names_one() {
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Finn", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);

@@ -1,4 +1,4 @@
-//! Ending a recognition that runs too long: the only unsafe code of this crate.
+//! Ending a recognition that runs too long: the only unsafe code of the ports.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
