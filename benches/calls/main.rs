@@ -1,9 +1,10 @@
 //! The rates of the calls that clients make most, over HTTP, and of voice messages, each accepted and synced.
 //!
 //! The first argument is the hub's program. Another program, of another version, is measured in the same run, and the
-//! last column is the ratio to it; without one it is the ratio to the hub's own `/healthz`, which does nothing. `quick`
-//! makes everything ten times shorter; `voice` leaves out all calls but voice messages. Each recording is different, and
-//! may be sent again (`chats.retry_window_s`), as in a family.
+//! last column is the ratio to it. Without one, it is the ratio to the hub's own `/healthz`, which does nothing, and voice
+//! messages are compared with the limit that codec and sync permit. `quick` makes everything ten times shorter; `voice`
+//! leaves out all calls but voice messages. Each recording is different, and may be sent again (`chats.retry_window_s`),
+//! as in a family.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 #[path = "../../tests/hub/amr.rs"]
@@ -40,24 +41,25 @@ async fn main() {
     let time = Duration::from_millis(if quick { 300 } else { 3000 });
     let (ours, peer) = (programs.first().expect("the hub's program"), programs.get(1));
     let only_voice = arguments.iter().any(|argument| argument == "voice");
-    let (mut measured, stages) = measure(ours, time, only_voice).await;
-    measured.extend(voice::rates(&stages));
-    let peers = match peer {
+    let (mut rates, stages) = measure(ours, time, only_voice).await;
+    let theirs = match peer {
         Some(program) => Some(measure(program, time, only_voice).await),
         None => None,
     };
-    if let Some((_, stages)) = &peers {
+    let theirs = theirs.map(|(mut theirs, their_stages)| {
         println!("the peer:");
-        voice::print(stages);
+        voice::print(&their_stages);
         println!("\ntoyhub:");
-    }
-    let peers = peers.map(|(mut rates, stages)| {
         rates.extend(voice::rates(&stages));
-        rates
+        theirs.extend(voice::rates(&their_stages));
+        theirs
     });
     voice::print(&stages);
+    if theirs.is_none() {
+        voice::record(&stages);
+    }
     println!();
-    print(&measured, peers.as_deref());
+    print(&rates, theirs.as_deref());
 }
 
 /// A call, with its answers in a second.

@@ -12,6 +12,7 @@ use toyhub::ports::audio::{self, DecodeLimits};
 use crate::hub::Hub;
 use crate::load::{self, Request};
 use crate::phase::Phase;
+use crate::table::{self, Better};
 #[path = "../torture/disk_speed.rs"]
 mod disk_speed;
 
@@ -164,6 +165,13 @@ pub async fn measure(hub: &Hub, families: &[[String; 2]], time: Duration) -> Vec
 /// The rates, as those of other calls.
 pub fn rates(stages: &[Stages]) -> impl Iterator<Item = (String, f64)> {
     stages.iter().map(|stages| (format!("voice message, {}, {} at once", stages.name, stages.senders), stages.rate))
+}
+
+/// Records the rates for the table of all measurements, each beside its limit.
+pub fn record(stages: &[Stages]) {
+    for ((name, rate), stages) in rates(stages).zip(stages) {
+        table::record("calls", &name, Better::More, rate, "limit of codec and sync", stages.limit());
+    }
 }
 
 /// Prints where the time goes, and a summary.
