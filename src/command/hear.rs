@@ -45,7 +45,7 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
     for (step, took) in [
         ("decode", decoded),
         ("gate", seconds.gate),
-        ("language", seconds.language),
+        ("finding the language", seconds.language),
         ("first pass", seconds.first_pass),
         ("second pass", seconds.second_pass),
         ("comparison", seconds.comparison),

@@ -31,18 +31,26 @@ fn shorten_slice() {
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "no crate calls sched_setattr(2) for threads without a deadline")]
 fn set_slice() -> io::Result<()> {
+    let this_thread: libc::pid_t = 0;
+    let nice = rustix::process::getpriority_process(None)?;
+    // SAFETY: the call takes a number and returns one.
+    let policy = unsafe { libc::sched_getscheduler(this_thread) };
+    // An operator who has given the process a policy or a priority wants these, also for the threads that this one starts.
+    if policy != libc::SCHED_OTHER || nice < 0 {
+        return Ok(());
+    }
     let attributes = libc::sched_attr {
         size: u32::try_from(size_of::<libc::sched_attr>()).map_err(io::Error::other)?,
         sched_policy: u32::try_from(libc::SCHED_OTHER).map_err(io::Error::other)?,
         sched_flags: u64::try_from(libc::SCHED_FLAG_RESET_ON_FORK).map_err(io::Error::other)?,
         // The call sets this, too.
-        sched_nice: rustix::process::getpriority_process(None)?,
+        sched_nice: nice,
         sched_priority: 0,
         sched_runtime: SLICE_NS,
         sched_deadline: 0,
         sched_period: 0,
     };
-    let (this_thread, flags): (libc::pid_t, libc::c_uint) = (0, 0);
+    let flags: libc::c_uint = 0;
     // SAFETY: the call reads as many bytes from the pointer as `size` says, which is the size of what it points to, and keeps
     // no copy of it.
     let answer = unsafe { libc::syscall(libc::SYS_sched_setattr, this_thread, std::ptr::from_ref(&attributes), flags) };

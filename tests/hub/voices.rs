@@ -252,8 +252,17 @@ fn voices_are_fetched_once_and_verified() {
     std::fs::remove_file(home.join("piper/voices/en_US-a-low.onnx.json")).unwrap();
     assert_eq!(get_voice(home, &["--cached", "en"], right).0, "");
     assert_ne!(get_voice(home, &["en"], right).0, "");
+    // One that was cut off is fetched again.
+    std::fs::write(home.join("piper/voices/en_US-a-low.onnx"), "the vo").unwrap();
+    assert_eq!(get_voice(home, &["--cached", "en"], right).0, "");
+    assert_ne!(get_voice(home, &["en"], right).0, "");
     let left: Vec<_> = std::fs::read_dir(home.join("piper")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("work")), "{left:?}");
+    // A folder that cannot be made.
+    std::fs::remove_dir_all(home.join("piper")).unwrap();
+    std::fs::write(home.join("piper"), "").unwrap();
+    let (folder, said) = get_voice(home, &["en"], right);
+    assert!(folder.is_empty() && said.contains("cannot be written: espeak-ng speaks"), "{said}");
 }
 
 /// An environment that passes for an installed Piper, with the interpreter and the pip of this machine.

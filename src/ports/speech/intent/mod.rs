@@ -259,7 +259,10 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
             } else if is_plain && !known.friends.begin(slot.words) {
                 None
             } else {
-                known.friends.find(slot.words, Anchor::AtStart).friend(known.is_sure || phrase.is_explicit)
+                known
+                    .friends
+                    .find(slot.words, Anchor::AtStart)
+                    .friend(slot.is_clear && (known.is_sure || phrase.is_explicit))
             };
             if found.is_some() {
                 return Framed { found, otherwise };

@@ -102,6 +102,8 @@ struct Window<'a> {
     first: &'a Word,
     length: usize,
     joined: Joined,
+    /// It follows an article.
+    is_noun: bool,
 }
 
 impl Window<'_> {
@@ -163,8 +165,12 @@ impl Names {
             Anchor::Anywhere => spoken.len(),
         };
         let windows: Vec<Window> = (0..starts.min(spoken.len()))
-            .flat_map(|start| (1..=longest).map_while(move |length| spoken.get(start..start + length)))
-            .filter_map(|words| Some(Window { first: words.first()?, length: words.len(), joined: Joined::new(words) }))
+            .flat_map(|start| (1..=longest).map_while(move |length| Some((start, spoken.get(start..start + length)?))))
+            .filter_map(|(start, words)| {
+                let before = start.checked_sub(1).and_then(|before| spoken.get(before));
+                let is_noun = before.is_some_and(|word| self.lexicon.articles.contains(&word.text));
+                Some(Window { first: words.first()?, length: words.len(), joined: Joined::new(words), is_noun })
+            })
             .collect();
         let scores = self.forms.iter().map(|form| {
             let by_window = windows
@@ -172,7 +178,11 @@ impl Names {
                 .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
                 .filter(|window| place == Anchor::Anywhere || window.may_begin(form))
                 .map(|window| {
-                    (form.likeness(&window.joined), window.length, score::is_the_same(&window.joined, &form.joined))
+                    // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle.
+                    let is_noun = window.is_noun && form.words.len() == 1;
+                    let may_be_a_word = place == Anchor::AtStart && (is_noun || form.is_small());
+                    let is_the_same = score::is_the_same(&window.joined, &form.joined) && !may_be_a_word;
+                    (form.likeness(&window.joined), window.length, is_the_same)
                 })
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let (likeness, explained, is_the_same) = by_window.unwrap_or_default();
@@ -267,6 +277,11 @@ impl Form {
         }
         forms.push(whole);
         forms
+    }
+
+    /// Whether it has only words of which a sentence has many, too, such as Will or You.
+    fn is_small(&self) -> bool {
+        self.words.iter().all(|word| word.is_small)
     }
 
     fn likeness(&self, spoken: &Joined) -> f64 {

@@ -49,6 +49,9 @@ pub(super) struct Phrase {
 pub(super) struct Slot<'a> {
     pub(super) words: &'a [Word],
     pub(super) likeness: f64,
+    /// The phrase was said with its last word, and nothing is taken back. "Can I talk, may I" is no message to May without a
+    /// question, and "call Anna, no, call Tom" none to Anna.
+    pub(super) is_clear: bool,
 }
 
 impl Phrase {
@@ -75,17 +78,25 @@ impl Phrase {
         let last = sentence.get(..start)?.last();
         let repeats = sentence.get(start..)?.iter().take_while(|word| last.is_some_and(|last| last.text == word.text));
         let rest = sentence.get(start + repeats.count()..)?;
-        let slot = if self.after.is_empty() {
-            (!rest.is_empty()).then_some(Slot { words: rest, likeness: before })
+        let (words, likeness) = if self.after.is_empty() {
+            (rest, before)
         } else {
             (1..rest.len()).find_map(|length| {
                 let (_, after) = best_length(rest.get(length..)?, &self.after, spelling)?;
-                Some(Slot { words: rest.get(..length)?, likeness: (before + after) / 2.0 })
-            })
+                Some((rest.get(..length)?, (before + after) / 2.0))
+            })?
         };
         // Behind a name that ends the phrase, a message may follow in which anything is denied.
         let named = if self.after.is_empty() { DENIAL_WITHIN } else { usize::MAX };
-        slot.filter(|slot| !slot.words.iter().take(named).any(|word| word.is_negation))
+        if words.is_empty() || words.iter().take(named).any(|word| word.is_negation) {
+            return None;
+        }
+        // "To" and "two" sound the same.
+        let is_last = |said: &Word, wanted: &Word| said.code == wanted.code && said.vowels == wanted.vowels;
+        let has_last =
+            last.is_none_or(|said| said.is_chinese || self.before.last().is_some_and(|wanted| is_last(said, wanted)));
+        let is_clear = has_last && !words.iter().take(DENIAL_WITHIN).any(|word| word.is_retraction);
+        Some(Slot { words, likeness, is_clear })
     }
 
     /// Whether a sentence without a name has the word that the phrase needs.

@@ -209,13 +209,15 @@ pub(super) fn word_likeness(said: &Word, wanted: &Word, spelling: Spelling) -> f
         return if said.syllable == wanted.syllable { MISHEARD } else { 0.0 };
     }
     let (shorter, longer) = (said.text.len().min(wanted.text.len()), said.text.len().max(wanted.text.len()));
-    let least = if sounds_alike(said, wanted) { SAME_CODE_SPELLING_MIN } else { Spelling::Loose.likeness_min() };
+    // "Cool" has the consonants of "call", and "wrong" those of "ring".
+    let sounds_alike = sounds_alike(said, wanted) && (spelling == Spelling::Loose || said.vowels == wanted.vowels);
+    let least = if sounds_alike { SAME_CODE_SPELLING_MIN } else { Spelling::Loose.likeness_min() };
     // No distance is less than the difference of the lengths.
     if (shorter as f64) < longer as f64 * least {
         return 0.0;
     }
     let letters = normalized_levenshtein(&said.text, &wanted.text);
-    if sounds_alike(said, wanted) {
+    if sounds_alike {
         return if letters >= least { MISHEARD.max(letters) } else { 0.0 };
     }
     // The beginning of a word is rarely misheard: "sen" is "send".

@@ -304,26 +304,73 @@ fn a_relative_is_not_another_relative() {
     }
 }
 
+fn understood(said: &str, friends: &[&str]) -> Intent {
+    let named = friends.iter().map(|name| FriendNames { remark: name, nickname: "", toy_name: "" });
+    let (friends, titles) = (Names::of_friends(&ENGLISH, named), Names::of_titles(&ENGLISH, []));
+    understand(said, Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] })
+}
+
 #[test]
 fn a_friend_may_be_called_like_a_small_word() {
-    let called = ["Will", "Al", "Ed", "Bo"].map(|name| FriendNames { remark: name, nickname: "", toy_name: "" });
-    let (friends, titles) = (Names::of_friends(&ENGLISH, called), Names::of_titles(&ENGLISH, []));
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    let friends = ["Will", "Al", "Ed", "Bo"];
     for (index, name) in ["will", "al", "ed", "bo"].into_iter().enumerate() {
-        for said in ["send a message to …", "i want to talk to …", "call …", "send … a message", "tell my friend …"]
+        // A sentence may have the word "will" without that name.
+        let meant = if index == 0 { Intent::ConfirmFriend(index) } else { Intent::Message(index) };
+        for said in
+            ["send a message to …", "i want to talk to …", "call …", "send … a message", "tell my friend … something"]
         {
-            assert_eq!(understand(&said.replace('…', name), known), Intent::Message(index), "{said:?} {name}");
+            assert_eq!(understood(&said.replace('…', name), &friends), meant, "{said:?} {name}");
         }
     }
     for said in
         ["i want to talk to you", "i will go home", "talk to me", "will you tell me something", "tell me", "call"]
     {
-        let intent = understand(said, known);
+        let intent = understood(said, &friends);
         assert!(!matches!(intent, Intent::Message(_) | Intent::ConfirmFriend(_)), "{said:?}: {intent:?}");
     }
-    let nobody = Known { friends: &Names::of_friends(&ENGLISH, []), ..known };
     for said in ["send a message to will", "i want to talk to you", "i want to talk about dinosaurs"] {
-        assert_eq!(understand(said, nobody), Intent::Unknown, "{said:?}");
+        assert_eq!(understood(said, &[]), Intent::Unknown, "{said:?}");
+    }
+}
+
+#[test]
+fn a_word_that_is_also_a_name_starts_no_message_without_a_question() {
+    for (said, friend) in [
+        ("let me talk will you", "Will"),
+        ("can i talk may i", "May"),
+        ("send a message may i", "May"),
+        ("i want to talk bill is here", "Bill"),
+        ("i want to talk can you listen", "Can"),
+        ("cool grandma is coming", "Grandma"),
+        ("cool will you play with me", "Will"),
+        ("cool max is a dog", "Max"),
+        ("wrong may i try again", "May"),
+        ("call me", "Me"),
+        ("tell me no", "Me"),
+        ("i want to talk to you", "You"),
+        ("tell no one", "No"),
+        ("i want to talk to my teacher", "My"),
+        ("call an ambulance", "An"),
+        ("i want to talk to an elephant", "An"),
+        ("call a doctor", "A"),
+        ("ring the bell", "Belle"),
+        ("call the pet", "Pete"),
+        ("say hello to the robin", "Robin"),
+        ("call anna, no, call tom", "Anna"),
+        ("Call Anna. No, call Tom.", "Anna"),
+        ("send a message to anna no not to anna", "Anna"),
+        ("i want to talk to anna no i do not", "Anna"),
+        ("call tom never", "Tom"),
+    ] {
+        let intent = understood(said, &[friend]);
+        assert!(!matches!(intent, Intent::Message(_)), "{said:?} for {friend}: {intent:?}");
+    }
+    for said in ["send a message will you to grandma", "can i talk may i call grandma", "cool will you call grandma"] {
+        let intent = understood(said, &["Will", "May", "Grandma"]);
+        assert!(!matches!(intent, Intent::Message(0 | 1)), "{said:?}: {intent:?}");
+    }
+    for said in ["call anna", "tell anna i am not well", "send a message to my anna", "i want to talk to anna please"] {
+        assert_eq!(understood(said, &["Anna"]), Intent::Message(0), "{said:?}");
     }
 }
 

@@ -30,12 +30,16 @@ pub(super) struct Word {
     pub(super) syllable: String,
     /// How much it counts in a phrase.
     pub(super) weight: f64,
+    /// Whether it is one of the small words of the language, of which a sentence has many.
+    pub(super) is_small: bool,
     /// Whether it is a Chinese character.
     pub(super) is_chinese: bool,
     /// Whether it turns a sentence into another one.
     pub(super) is_turning: bool,
     /// Whether it negates the word beside it.
     pub(super) is_negation: bool,
+    /// Whether it takes back what was said before it.
+    pub(super) is_retraction: bool,
 }
 
 impl Word {
@@ -53,9 +57,11 @@ impl Word {
             syllable: plain_syllable(spelled),
             // One or two letters are a small word, or the rest of one.
             weight: if lexicon.light.contains(text) || (is_latin && text.len() < 3) { LIGHT_WEIGHT } else { 1.0 },
+            is_small: lexicon.light.contains(text) || lexicon.turning.contains(text),
             is_chinese: chinese.is_some(),
             is_turning: lexicon.turning.contains(text),
             is_negation: lexicon.negations.contains(text),
+            is_retraction: lexicon.retractions.contains(text),
         }
     }
 

@@ -88,6 +88,7 @@ pub static GERMAN: Language = Language {
             "sollen", "musst", "kann", "gesagt", "sagt", "sagte", "ruft", "rief", "schickt", "schrieb", "gestern",
         ],
         negations: &["nicht", "nie", "niemals", "kein", "keine", "keinen"],
+        retractions: &["nein"],
         courtesy_before: &[
             "hey", "hi", "hallo", "ok", "okay", "ähm", "äh", "hm", "hmm", "oh", "ach", "also", "na", "na gut", "du",
             "und", "dann", "so", "ja", "komm", "los", "guten morgen", "guten tag", "guten abend", "entschuldigung",
@@ -115,6 +116,7 @@ pub static GERMAN: Language = Language {
             "unserer", "unserem", "liebe", "lieben", "lieber", "kleine", "kleinen", "freund", "freundin", "an", "für",
             "mit", "zu", "zur", "zum", "von", "es",
         ],
+        articles: &[],
         beside_title: &[
             "lied", "lieder", "song", "musik", "titel", "geschichte", "märchen", "hörspiel", "nochmal", "über", "hören",
             "spielen", "singen", "wieder",

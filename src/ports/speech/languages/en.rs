@@ -74,6 +74,7 @@ pub static ENGLISH: Language = Language {
             "went", "told", "sent",
         ],
         negations: &[],
+        retractions: &["no", "not", "never"],
         courtesy_before: &[
             "please", "hey", "hi", "hello", "ok", "okay", "um", "uh", "er", "erm", "hm", "hmm", "oh", "excuse me",
             "ah", "well", "so", "and", "now", "then", "can you", "could you", "will you", "would you",
@@ -101,6 +102,7 @@ pub static ENGLISH: Language = Language {
             (&[Kin::ElderSister, Kin::YoungerSister], &["sister"]),
         ],
         before_name: &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a"],
+        articles: &["the", "a"],
         beside_title: &["song", "music", "story", "again", "about", "with"],
     },
     numbers: Numbers {

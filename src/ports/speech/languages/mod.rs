@@ -103,6 +103,8 @@ pub(super) struct SmallWords {
     pub(super) turning: &'static [&'static str],
     /// Those of them that negate: a name beside one is not a match. "Sag Oma nicht …" is no message.
     pub(super) negations: &'static [&'static str],
+    /// Words behind a friend's name by which a child may take it back, so that the hub asks: "call Anna, no, call Tom".
+    pub(super) retractions: &'static [&'static str],
     /// Words of courtesy and fillers before the command.
     pub(super) courtesy_before: &'static [&'static str],
     /// Words of courtesy and fillers after the command.
@@ -120,6 +122,8 @@ pub(super) struct NameWords {
     pub(super) kin: &'static [(&'static [Kin], &'static [&'static str])],
     /// Words that may precede a friend's name.
     pub(super) before_name: &'static [&'static str],
+    /// Those before a name that make it another word: "ring the bell" is no call to Belle.
+    pub(super) articles: &'static [&'static str],
     /// Words that are spoken with a title, but are not part of it.
     pub(super) beside_title: &'static [&'static str],
 }

@@ -49,6 +49,7 @@ pub static CHINESE: Language = Language {
         ],
         turning: &["不", "没", "别", "他", "她", "谁", "为", "昨"],
         negations: &[],
+        retractions: &[],
         courtesy_before: &[
             "请", "请你", "帮我", "麻烦", "麻烦你", "你能", "你可以", "你能不能", "能不能", "可以", "可不可以", "嗯",
             "喂", "嗨", "你好", "那个", "哎", "我们来", "我们",
@@ -76,6 +77,7 @@ pub static CHINESE: Language = Language {
             (&[Kin::FathersSister], &["姑姑"]),
         ],
         before_name: &["我", "的", "好", "朋", "友"],
+        articles: &[],
         beside_title: &["歌", "曲", "音", "乐", "故", "事", "听", "这"],
     },
     numbers: Numbers {
