@@ -71,11 +71,11 @@ impl Phrase {
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;
-        if sentence.get(..start)?.last().is_some_and(|said| !self.ends_as_needed(said)) {
+        let last = sentence.get(..start)?.last();
+        if last.is_some_and(|said| !self.ends_as_needed(said)) {
             return None;
         }
         // "number number ten": the last word was only said twice.
-        let last = sentence.get(..start)?.last();
         let repeats = sentence.get(start..)?.iter().take_while(|word| last.is_some_and(|last| last.text == word.text));
         let rest = sentence.get(start + repeats.count()..)?;
         let (words, likeness) = if self.after.is_empty() {

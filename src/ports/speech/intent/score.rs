@@ -99,8 +99,7 @@ pub(super) fn likeness(spoken: &Joined, name: &Joined) -> f64 {
 /// Whether the spoken words are this name and no other: the same letters but for a slip of a long name, or the same sounds,
 /// vowels too. Maya is not May, and Alexa not Alex.
 pub(super) fn is_the_same(spoken: &Joined, name: &Joined) -> bool {
-    let has_same_sounds = !name.code.is_empty() && spoken.code == name.code && spoken.vowels == name.vowels;
-    has_same_sounds
+    sounds_the_same(spoken, name)
         || name.is_chinese
         || normalized_levenshtein(&spoken.letters, &name.letters) >= SAME_NAME_SPELLING_MIN
 }

@@ -237,6 +237,10 @@ fn another_name_begins_no_message() {
         let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
         assert_eq!(understand(&format!("send a message to {said}"), known), expected, "{said} of {remarks:?}");
     }
+    for (said, friend) in [("anna", "Ann"), ("sama", "Sam"), ("ann", "Anna")] {
+        let intent = understood(&format!("send a message to {said}"), &[friend]);
+        assert_eq!(intent, Intent::ConfirmFriend(0), "{said} of {friend}");
+    }
     let friends = ["Mia", "May"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
     let friends = Names::of_friends(&ENGLISH, friends);
     let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };

@@ -95,10 +95,10 @@ impl LatinSound {
 
 /// The vowels of a word, those side by side as one where they are the same: of Sara and Sarah they are the same.
 fn vowels(text: &str) -> String {
-    let vowels = text.chars().map(|letter| if letter == 'y' { 'i' } else { letter });
-    let mut vowels: Vec<char> = vowels.filter(|letter| "aeiou".contains(*letter)).collect();
-    vowels.dedup();
-    vowels.into_iter().collect()
+    let mut letters: Vec<char> = text.chars().map(|letter| if letter == 'y' { 'i' } else { letter }).collect();
+    // Before the consonants are left out: Anna has two, and Ann has one.
+    letters.dedup();
+    letters.into_iter().filter(|letter| "aeiou".contains(*letter)).collect()
 }
 
 /// A syllable without distinctions that southern speakers do not make: zh and z, ch and c, sh and s, -ng and -n.
