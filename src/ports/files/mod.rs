@@ -5,6 +5,7 @@
 
 mod bucket;
 mod copies;
+mod folder;
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -28,6 +29,7 @@ use crate::ports::metrics::METRICS;
 
 pub use bucket::{Answer, Bucket, BucketSettings, ClaimFault, Trouble};
 pub use copies::Listed;
+use folder::Folder;
 
 /// The prefix of the names of spoken answers, before a hyphen. Old ones are not needed …
 pub const ANSWER_PREFIX: &str = "reply";
@@ -153,9 +155,23 @@ pub struct Files {
     /// None for a folder.
     bucket: Option<Arc<Bucket>>,
     /// None for a bucket.
-    folder: Option<PathBuf>,
+    folder: Option<Local>,
     spool: PathBuf,
     memory: Option<SpoolMemory>,
+}
+
+/// The file store in a folder.
+struct Local {
+    path: PathBuf,
+    /// The folder of each kind, in the order of [`FileKind::ALL`].
+    kinds: [Arc<Folder>; FileKind::ALL.len()],
+    answers: Arc<Folder>,
+}
+
+impl Local {
+    fn of(&self, kind: FileKind, name: &FileName) -> Arc<Folder> {
+        Arc::clone(if is_answer(kind, name) { &self.answers } else { &self.kinds[kind as usize] })
+    }
 }
 
 /// The memory for uploads in progress that are small.
@@ -179,7 +195,11 @@ impl Files {
         Ok(Self {
             objects: Arc::new(objects),
             bucket: None,
-            folder: Some(folder.to_owned()),
+            folder: Some(Local {
+                path: folder.to_owned(),
+                kinds: FileKind::ALL.map(|kind| Arc::new(Folder::at(folder.join(kind.folder())))),
+                answers: Arc::new(Folder::at(folder.join(ANSWERS))),
+            }),
             spool: spool.to_owned(),
             memory: None,
         })
@@ -253,24 +273,34 @@ impl Files {
 
     /// Stores `content` under `name`. It is on disk when this returns.
     pub async fn put(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<(), FilesError> {
-        let start = Instant::now();
-        self.call(self.objects.put(&location(kind, name), content.into())).await?;
-        METRICS.file_write.since(start);
-        Ok(())
+        self.put_as(PutMode::Overwrite, kind, name, content).await.map(drop)
     }
 
     /// As [`Self::put`], if there is no file of this name; whether there was none.
     pub async fn put_new(&self, kind: FileKind, name: &FileName, content: Bytes) -> Result<bool, FilesError> {
+        self.put_as(PutMode::Create, kind, name, content).await
+    }
+
+    async fn put_as(&self, mode: PutMode, kind: FileKind, name: &FileName, content: Bytes) -> Result<bool, FilesError> {
         let start = Instant::now();
-        let location = location(kind, name);
-        match self.call(self.objects.put_opts(&location, content.into(), PutMode::Create.into())).await {
-            Ok(_) => {
-                METRICS.file_write.since(start);
-                Ok(true)
+        let is_stored = match &self.folder {
+            Some(local) => {
+                let (folder, name, is_new) = (local.of(kind, name), name.clone(), mode == PutMode::Create);
+                let stored = tokio::task::spawn_blocking(move || folder.put(name.as_str(), &content, is_new));
+                stored.await.map_err(io::Error::other)??
             }
-            Err(FilesError::Store(object_store::Error::AlreadyExists { .. })) => Ok(false),
-            Err(error) => Err(error),
+            None => {
+                let location = location(kind, name);
+                match self.call(self.objects.put_opts(&location, content.into(), mode.into())).await {
+                    Err(FilesError::Store(object_store::Error::AlreadyExists { .. })) => false,
+                    stored => stored.map(|_| true)?,
+                }
+            }
+        };
+        if is_stored {
+            METRICS.file_write.since(start);
         }
+        Ok(is_stored)
     }
 
     /// Notes under `name` the files that a command is about to store.
@@ -377,7 +407,8 @@ impl Files {
             }
             return Ok(false);
         };
-        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(kind.folder()).join(name.as_str())).collect();
+        let folder = folder.path.join(kind.folder());
+        let paths: Vec<PathBuf> = names.iter().map(|name| folder.join(name.as_str())).collect();
         let looked_up = tokio::task::spawn_blocking(move || {
             for path in paths {
                 if path.try_exists()? {
@@ -617,9 +648,11 @@ async fn pieces(
 }
 
 fn location(kind: FileKind, name: &FileName) -> ObjectPath {
-    let prefix = name.as_str().split_once('-').map(|(prefix, _)| prefix);
-    let is_answer = kind == FileKind::Chat && prefix == Some(ANSWER_PREFIX);
-    ObjectPath::from_iter([if is_answer { ANSWERS } else { kind.folder() }, name.as_str()])
+    ObjectPath::from_iter([if is_answer(kind, name) { ANSWERS } else { kind.folder() }, name.as_str()])
+}
+
+fn is_answer(kind: FileKind, name: &FileName) -> bool {
+    kind == FileKind::Chat && name.as_str().split_once('-').is_some_and(|(prefix, _)| prefix == ANSWER_PREFIX)
 }
 
 /// Where the MP3 of a recording is.
