@@ -185,10 +185,11 @@ impl Speech {
         self.model.as_os_str().is_empty()
     }
 
-    pub(super) fn faults(&self) -> Vec<&'static str> {
+    pub(super) fn faults(&self) -> Vec<String> {
         let is_web = ["http://", "https://"].iter().any(|scheme| self.reply_url.starts_with(scheme));
         let (has_url, day) = (!self.reply_url.is_empty(), 24 * 60);
-        [
+        let unknown: Vec<_> = self.languages.iter().filter(|code| !LANGUAGES.contains(&code.as_str())).collect();
+        let faults = [
             (has_url && !is_web).then_some(
                 "speech.reply_url is not a web address; set http://… or https://…, or \"\" for built-in replies",
             ),
@@ -196,13 +197,13 @@ impl Speech {
                 .then_some("speech.reply_model is empty, which speech.reply_url needs; name a model of that endpoint"),
             (!(-day..=day).contains(&self.utc_offset_minutes))
                 .then_some("speech.utc_offset_minutes is more than a day; set 60 for UTC+1, -300 for UTC-5"),
-            self.languages.iter().any(|language| !LANGUAGES.contains(&language.as_str())).then_some(
-                "speech.languages has an unknown language; set some of \"en\", \"zh\" and \"de\", such as \
-                 [\"de\", \"en\"]",
-            ),
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+        ];
+        let unknown = (!unknown.is_empty()).then(|| {
+            format!(
+                "speech.languages has unknown languages: {unknown:?}; set some of \"en\", \"zh\" and \"de\", such as \
+                 [\"de\", \"en\"]"
+            )
+        });
+        faults.into_iter().flatten().map(str::to_owned).chain(unknown).collect()
     }
 }
