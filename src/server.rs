@@ -176,6 +176,13 @@ impl Server {
         let operator_password = prepare_operator(&hub, &config.console).await;
         let socket = config.server.control_socket();
         let control = control::bind(&socket).map_err(|error| part_fault(&socket, &error))?;
+        if let Err(error) = hub.delete_unpermitted_words(wire::now()).await {
+            tracing::error!(
+                error = fault(&error),
+                "kept words were not deleted although speech.keep_words is off; they \
+                             cannot be read, and the next clean-up deletes them"
+            );
+        }
         let bound = Self {
             hub,
             config,
