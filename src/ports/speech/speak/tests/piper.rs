@@ -76,7 +76,7 @@ async fn one_process_speaks_sentence_after_sentence() {
     let speaker = place.speaker();
     let sound = speaker.speak("Hello, \"Tom\"! Good night.", "en").await.unwrap();
     assert_eq!(seconds(&sound), 2.0);
-    let slow = Voice { name: VOICE, speed_percent: 50 };
+    let slow = Voice { speed_percent: 50, ..VOICE.into() };
     assert_eq!(seconds(&speaker.speak("bear", slow).await.unwrap()), 1.0);
     let asked: Vec<serde_json::Value> =
         place.lines("asked").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -188,11 +188,14 @@ async fn a_refused_voice_is_named_and_the_process_goes_on() {
 #[tokio::test]
 async fn languages_that_espeak_speaks_beside_piper_are_named() {
     let place = Place::new(GOOD);
-    let wanted = ["en", "de", "de", VOICE];
+    let wanted = ["en", "de", "de", VOICE].map(Voice::from);
     assert_eq!(Vec::from_iter(place.speaker().without_piper(&wanted)), ["de"]);
     fs::remove_file(place.folder.path().join(format!("piper/voices/{VOICE}.onnx.json"))).unwrap();
     let speaker = place.speaker();
-    assert_eq!(Vec::from_iter(speaker.without_piper(&wanted)), ["de", "en", VOICE]);
+    assert_eq!(Vec::from_iter(speaker.without_piper(&wanted)), ["de", "en"]);
+    let fault = speaker.check_voice(VOICE).await.unwrap_err();
+    assert!(fault.contains(&format!("{VOICE} has no configuration {VOICE}.onnx.json; ")), "{fault}");
+    assert!(fault.contains("voice en, speaks instead"), "{fault}");
     assert!(speaker.faults()[0].contains("configuration"), "{:?}", speaker.faults());
 }
 
@@ -251,7 +254,7 @@ async fn a_real_piper_speaks_and_is_started_again_after_it_was_killed() {
     let line = speaker.check_voice("en").await.unwrap();
     assert!(line.starts_with("Piper, voice en_"), "{line}");
     let long = async |text: &str, percent| {
-        let voice = Voice { name: "en", speed_percent: percent };
+        let voice = Voice { speed_percent: percent, .."en".into() };
         speaker.speak(text, voice).await.unwrap().duration().as_secs_f64()
     };
     let usual = long("Good night, little bear.", 100).await;
