@@ -109,6 +109,7 @@ settings! {
         /// Sentences that Piper speaks or that wait for it. Beyond that, espeak-ng speaks.
         piper_queue_max: usize = 8;
         /// Seconds that a sentence may wait for Piper, and then that Piper may take for it. After that, espeak-ng speaks.
+        /// With a loaded voice, Piper has 3 seconds, and twice as long as so many characters have taken before.
         piper_timeout_s: u64 = 10;
         /// Voice for the first language: one of Piper, such as "en_US-joe-medium"; or one of the speech synthesis program,
         /// such as "en+f3" ("espeak-ng --voices" lists them). "" for the first voice of Piper in the language, or else the
