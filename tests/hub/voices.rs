@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
+use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::calls::Edges;
 use crate::sound;
 use crate::speech::doctor;
-use crate::world::{Toy, User, World};
+use crate::world::{Toy, User, World, within};
 
 const VOICE: &str = "en_US-test-low";
 
@@ -93,6 +94,83 @@ async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speak
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
+/// The lines of the log about this, when there is one.
+async fn logged(world: &World, about: &str) -> Vec<String> {
+    let lines = async {
+        loop {
+            let log = std::fs::read_to_string(world.log()).unwrap();
+            let found: Vec<String> = log.lines().filter(|line| line.contains(about)).map(str::to_owned).collect();
+            if !found.is_empty() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("a line of the log", lines).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_voice_and_the_one_that_speaks_instead_are_named_once() {
+    const LOG: (&str, &str) = ("TOYHUB_SERVER__LOG", "info");
+    for (voice, fault, named) in [
+        ("en_US-none-low", "en_US-none-low is not installed", "espeak-ng, voice en, speaks instead"),
+        ("en_US-half-low", "en_US-half-low has no configuration", "espeak-ng, voice en, speaks instead"),
+        ("joe", "espeak-ng has no voice joe", "its voice en speaks instead"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let piper = piper(&folder, GOOD);
+        std::fs::write(folder.path().join("a piper/voices/en_US-half-low.onnx"), "x").unwrap();
+        let world = World::start_in(folder, &[piper, ("TOYHUB_SPEECH__VOICE", voice), LOG]).await;
+        let mia = world.user("mia").await;
+        let toy = world.toy(&mia, "Fluffy").await;
+        for _ in 0..2 {
+            assert!(notice_of_message(&world, &mia, &toy).await > 0.3);
+        }
+        assert!(!requests(&world).iter().any(|request| request["text"].to_string().contains("message from")));
+        let printed = doctor(&world).await;
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(fault) && line.contains(named), "{line}");
+        let about = if voice == "joe" { "has no voice of this name" } else { fault };
+        let lines = logged(&world, about).await;
+        assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains(voice), "{lines:?}");
+        // Without Piper.
+        let mut command = world.command(&["doctor"]);
+        let printed = command.env(piper.0, "/nowhere/piper").output().await.unwrap().stdout;
+        let printed = String::from_utf8(printed).unwrap();
+        let line = printed.lines().find(|line| line.contains("/nowhere/piper/voices: ")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains("espeak-ng speaks; scripts/get-voice"), "{line}");
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(voice) && line.contains(named), "{line}");
+        let printed = world.command(&["doctor"]).env(piper.0, "").output().await.unwrap().stdout;
+        let printed = String::from_utf8(printed).unwrap();
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(voice) && line.contains(named), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_whose_voice_is_gone_is_spoken_to_in_the_voice_of_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let piper = piper(&folder, GOOD);
+    let gone = ["onnx", "onnx.json"].map(|end| folder.path().join(format!("a piper/voices/en_US-zoe-low.{end}")));
+    gone.iter().for_each(|file| std::fs::write(file, "x").unwrap());
+    let mut world = World::start_in(folder, &[piper, ("TOYHUB_SERVER__LOG", "info")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let wanted = json!({"user_id": mia.id, "toy_id": toy.id, "voice": "en_US-zoe-low"});
+    assert_eq!(world.post_as(&mia, "/set_toy_voice", wanted).await["code"], 0);
+    assert_eq!(world.stop().await, Some(0));
+    gone.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    world.start_hub().await;
+    let lines = logged(&world, "the voice of some toys is not installed").await;
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("en_US-zoe-low"), "{lines:?}");
+    notice_of_message(&world, &mia, &toy).await;
+    let spoken: Vec<_> =
+        requests(&world).into_iter().filter(|one| one["text"].to_string().contains("message from")).collect();
+    assert!(spoken.iter().all(|one| one["voice"].as_str().unwrap().ends_with(&format!("{VOICE}.onnx"))), "{spoken:?}");
+    assert!(!spoken.is_empty());
+}
+
     const OTHER: &str = "en_US-zoe-low";
     let folder = tempfile::tempdir().unwrap();
     let piper = piper(&folder, GOOD);
