@@ -225,7 +225,6 @@ impl Config {
             self.server.faults(),
             self.accounts.faults(),
             self.mqtt.faults(),
-            self.speech.faults(),
             self.push.faults(),
             self.store.faults(),
             self.xiaozhi.faults(),
@@ -236,6 +235,7 @@ impl Config {
         .chain(nested)
         .chain(has_no_address)
         .map(str::to_owned)
+        .chain(self.speech.faults())
         .chain(self.net_faults())
         .chain(self.cluster.faults(self.mqtt.packet_max_bytes))
         .collect()

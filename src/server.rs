@@ -117,21 +117,33 @@ fn find_model(config: &config::Speech) -> Option<PathBuf> {
 /// Loads the speech model. Without a valid one the included model is used, or the hub runs without recognition, and logs a
 /// line.
 async fn load_model(hub: &Hub, config: &config::Speech, model: PathBuf) {
-    let error = match loaded(config, model).await {
-        Ok(recogniser) => return hub.set_recogniser(recogniser),
-        Err(error) => error,
-    };
-    if let Some((config, model)) = config.instead() {
-        match loaded(&config, model).await {
-            Ok(recogniser) => {
-                tracing::error!(%error, "the model of speech.model is not available, the included one is used");
-                return hub.set_recogniser_instead(recogniser);
-            }
-            Err(error) => tracing::debug!(%error, "the included speech model is not available either"),
+    match load_recogniser(config, model).await {
+        Ok((recogniser, None)) => hub.set_recogniser(recogniser),
+        Ok((recogniser, Some(error))) => {
+            tracing::error!(%error, "the model of speech.model is not available, the included one is used");
+            hub.set_recogniser_instead(recogniser);
+        }
+        Err(error) => {
+            tracing::error!(%error, "speech recognition is not available");
+            hub.note_recogniser_failed();
         }
     }
-    tracing::error!(%error, "speech recognition is not available");
-    hub.note_recogniser_failed();
+}
+
+/// A recogniser with this model; or with the included model, and the fault of the configured one.
+pub async fn load_recogniser(config: &config::Speech, model: PathBuf) -> Result<(Recogniser, Option<String>), String> {
+    let error = match loaded(config, model).await {
+        Ok(recogniser) => return Ok((recogniser, None)),
+        Err(error) => error,
+    };
+    let Some((config, model)) = config.instead() else { return Err(error) };
+    match loaded(&config, model).await {
+        Ok(recogniser) => Ok((recogniser, Some(error))),
+        Err(of_included) => {
+            tracing::debug!(error = of_included, "the included speech model is not available either");
+            Err(error)
+        }
+    }
 }
 
 /// A recogniser with this model. Logs the languages that it lacks.
@@ -164,6 +176,13 @@ impl Server {
         hub.load_quiet_hours(wire::now()).await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.load_toy_voices().await.map_err(|error| StartError::Part(fault(&error)))?;
         hub.load_reminders().await.map_err(|error| StartError::Part(fault(&error)))?;
+        if let Err(error) = hub.delete_unpermitted_words(wire::now()).await {
+            tracing::error!(
+                error = fault(&error),
+                "kept words were not deleted although speech.keep_words is off; they \
+                             cannot be read, and the next clean-up deletes them"
+            );
+        }
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
         look_for_open_door(&config.auth);

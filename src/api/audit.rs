@@ -27,7 +27,7 @@ request! {
         caller as "_id": CallerId<UserId>,
         /// The own toy. Default: the user.
         toy as "toy_id": Option<ToyId>,
-        /// The number of entries: 100 by default, 500 at most.
+        /// The number of entries: 100 by default, 500 at most; a larger number counts as 500.
         limit: Option<Limit<MAX>>,
         /// Only entries before this `at`.
         before: Option<Timestamp>,

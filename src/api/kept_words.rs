@@ -22,7 +22,8 @@ pub const SUBJECT: Subject = Subject {
 
 request! {
     /// Sets whether the recognised words of a toy's child are kept for its guardians. It is off for every toy, and can be
-    /// turned on only if the operator of the hub permits it (`speech.keep_words`). Turning it off deletes the words. Added.
+    /// turned on only if the operator of the hub permits it (`speech.keep_words`). Turning it off deletes the words. Both
+    /// are entries of the audit log. Added.
     struct KeepWords {
         /// A guardian of the toy.
         caller as "user_id": CallerId<UserId>,
@@ -46,13 +47,13 @@ impl Call for KeepWords {
 
 request! {
     /// The words of a toy's child that are kept, newest first, with what the hub did. They are deleted after
-    /// `retention.words_days`. Added.
+    /// `retention.words_days`. All reading by one guardian within an hour is one entry of the audit log. Added.
     struct KeptWords {
         /// A guardian of the toy.
         caller as "user_id": CallerId<UserId>,
         /// The toy.
         toy as "toy_id": ToyId,
-        /// The number of entries: 100 by default, 500 at most.
+        /// The number of entries: 100 by default, 500 at most; a larger number counts as 500.
         limit: Option<Limit<MAX>>,
         /// Only entries before this `at`.
         before: Option<Timestamp>,
@@ -68,6 +69,9 @@ impl Call for KeptWords {
         let limit = self.limit.map_or(DEFAULT, |limit| limit.0) as usize;
         let before = self.before.unwrap_or(Timestamp::MAX);
         let found = context.hub.kept_words(&user, &self.toy, before, limit, context.now).await?;
+        if !found.is_empty() {
+            context.hub.note_reading_of_words(&user, &self.toy, context.now).await;
+        }
         Ok(found.into_iter().map(Words::from).collect())
     }
 }

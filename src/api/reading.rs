@@ -25,7 +25,7 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// The unread messages. They stay unread.
     struct Unread {
-        /// The number of messages: 50 by default, 200 at most.
+        /// The number of messages: 50 by default, 200 at most; a larger number counts as 200.
         limit: Option<Limit<UNREAD_MAX>>,
     }
 }

@@ -85,7 +85,7 @@ request! {
         caller as "to_user": CallerId<UserId>,
         /// The friend.
         _from_user as "from_user": Ignored,
-        /// The number of messages: 100 by default, 500 at most. Added.
+        /// The number of messages: 100 by default, 500 at most; a larger number counts as 500. Added.
         limit: Option<Limit<HISTORY_MAX>>,
         /// Only messages before this `create_time`. Added.
         before: Option<Timestamp>,

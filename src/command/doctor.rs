@@ -14,8 +14,8 @@ use crate::edge::control::{Command, Response};
 use crate::edge::wire::now;
 use crate::ports::data_folder::{self, Mended};
 use crate::ports::router::{self, Repaired};
-use crate::ports::speech::Recogniser;
 use crate::ports::speech::languages::{self, Language};
+use crate::ports::speech::{ModelDescription, Recogniser, Voice};
 use crate::ports::store::{Store, is_open};
 use crate::server;
 use crate::service::Failure;
@@ -200,6 +200,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     let speaker = server::speaker(config);
     let synthesiser = speaker.check(voice).await;
     report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")))?;
+    let own = Voice { name: &speech.voice, instead: family.voice, speed_percent: 100 };
     match speech.piper_folder().filter(|_| speech.synthesiser_arguments.is_empty()) {
         Some(_) => {
             for fault in speaker.faults() {
@@ -208,13 +209,17 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             for language in languages::all() {
                 let is_family = language.code == family.code;
                 if is_family || speech.languages.iter().any(|code| code == language.code) {
-                    let voice =
-                        if is_family && !speech.voice.is_empty() { speech.voice.as_str() } else { language.code };
+                    let voice = if is_family && !own.name.is_empty() { own } else { language.code.into() };
                     report(&format!("voice of {}", language.code), speaker.check_voice(voice).await)?;
                 }
             }
         }
-        None => print("none     Piper: the synthesiser above speaks; scripts/get-voice fetches more human voices")?,
+        None => {
+            print("none     Piper: the synthesiser above speaks; scripts/get-voice fetches more human voices")?;
+            if !own.name.is_empty() && speech.synthesiser_arguments.is_empty() {
+                report(&format!("voice of {}", family.code), speaker.check_voice(own).await)?;
+            }
+        }
     }
     match config.speech.reply_url.as_str() {
         "" => print("ok       replies: built in")?,
@@ -229,15 +234,17 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     )?;
     match config.speech.model_file() {
         Some(model) => {
-            let found = inspect(model, speech).await;
             let more = if config.speech.names_no_model() { ", included" } else { "" };
-            let instead = match (&found, speech.instead()) {
-                (Err(_), Some((speech, model))) if inspect(model.clone(), &speech).await.is_ok() => {
-                    format!("; until then the included model is used, {}", model.display())
-                }
-                _ => String::new(),
+            let found = match inspect(model, speech).await {
+                Ok(model) => all_languages(&model, speech).map(|()| format!("{model}{more}")),
+                Err(why) => match speech.instead() {
+                    Some((speech, model)) => match inspect(model, &speech).await {
+                        Ok(included) => Err(format!("{why}; until then the included model is used, {included}")),
+                        Err(also) => Err(format!("{why}; the included model is not available either: {also}")),
+                    },
+                    None => Err(why),
+                },
             };
-            let found = found.map(|found| format!("{found}{more}")).map_err(|why| format!("{why}{instead}"));
             report("speech model", found)?;
         }
         None => print("none     speech model: /ai_uploader answers code 16; scripts/get-model fetches one")?,
@@ -250,16 +257,19 @@ fn addresses_of(listen: &[HttpListen]) -> Vec<SocketAddr> {
 }
 
 /// Name, size and kind of a model, or its fault.
-async fn inspect(model: PathBuf, settings: &Speech) -> Result<String, String> {
+async fn inspect(model: PathBuf, settings: &Speech) -> Result<ModelDescription, String> {
     let sha256 = Some(settings.model_sha256.clone()).filter(|hash| !hash.is_empty());
     let found = tokio::task::spawn_blocking(move || Recogniser::inspect(&model, sha256.as_deref())).await;
-    let found = found.map_err(|error| error.to_string())?;
-    let found = found.map_err(|error| error.to_string())?;
-    let missing = found.missing(&settings.languages);
+    found.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+}
+
+/// The fault that a model does not support all languages.
+fn all_languages(model: &ModelDescription, settings: &Speech) -> Result<(), String> {
+    let missing = model.missing(&settings.languages);
     match missing.is_empty() {
-        true => Ok(found.to_string()),
+        true => Ok(()),
         false => Err(format!(
-            "{found}: it does not support {} of speech.languages; scripts/get-model base-q5_1",
+            "{model}: it does not support {} of speech.languages; scripts/get-model base-q5_1",
             missing.join(", ")
         )),
     }

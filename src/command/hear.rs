@@ -10,7 +10,6 @@ use crate::config::Config;
 use crate::domain::decode_limits;
 use crate::domain::hearing::{Words, hear};
 use crate::ports::audio;
-use crate::ports::speech::Recogniser;
 use crate::server;
 use crate::service::Failure;
 
@@ -26,11 +25,14 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
     let sound = sound.map_err(|error| of_file(&error))?.map_err(|error| of_file(&error))?;
     let decoded = started.elapsed();
 
-    let settings = server::recogniser_settings(&config.speech, model);
-    let loaded = tokio::task::spawn_blocking(|| Recogniser::load(settings)).await;
-    let failed = |error: &dyn std::fmt::Display| Failure::Command(error.to_string());
-    let recogniser = loaded.map_err(|error| failed(&error))?.map_err(|error| failed(&error))?;
-    print(format_args!("model\t{}", recogniser.describe()))?;
+    let (recogniser, fault) = server::load_recogniser(&config.speech, model).await.map_err(Failure::Command)?;
+    match fault {
+        None => print(format_args!("model\t{}", recogniser.describe()))?,
+        // As a hub with these settings does.
+        Some(fault) => {
+            print(format_args!("model\t{}, included, as that of speech.model is bad: {fault}", recogniser.describe()))?
+        }
+    }
     let names_max = config.speech.compare_names_max;
     let heard = hear(&recogniser, sound, titles, friends, names_max).await.map_err(|error| of_file(&error))?;
     print(format_args!("recording\t{:.2} s", heard.length.as_secs_f64()))?;

@@ -83,7 +83,7 @@ impl Scene {
     fn reaction(&self, decision: &Decision) -> (Reaction, Option<String>) {
         match &decision.decided {
             Decided::Music(music) | Decided::Resumed { music, .. } => {
-                let played = self.library.contents().iter().find(|content| content.music == *music);
+                let played = self.library.piece(music);
                 (Reaction::Played, played.map(|content| content.title.clone()))
             }
             Decided::StartMessage { friend, .. } => {
@@ -481,7 +481,7 @@ impl Hub {
     /// Plays the last piece again, or any piece if none was played lately.
     async fn play_again(&self, talk: Conversation<'_>) -> Result<Decision, DomainError> {
         let last = self.last_played(&talk.scene.toy, talk.now).await?;
-        match talk.scene.library.contents().iter().find(|content| Some(&content.music) == last.as_ref()) {
+        match last.and_then(|music| talk.scene.library.piece(&music)) {
             Some(content) => self.play(talk, content).await,
             None => self.play_some(talk, Mood::Any, Line::NoMusic).await,
         }
@@ -492,7 +492,7 @@ impl Hub {
         let Some((music, at_s)) = self.assistant.memory.place(&talk.scene.toy) else {
             return self.play_again(talk).await;
         };
-        let Some(content) = talk.scene.library.contents().iter().find(|content| content.music == music) else {
+        let Some(content) = talk.scene.library.piece(&music) else {
             return self.play_again(talk).await;
         };
         let mut decision = self.play(talk, content).await?;

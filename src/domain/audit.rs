@@ -104,6 +104,14 @@ impl Hub {
         }
     }
 
+    /// Records that a guardian read the kept words of a toy's child, once for each hour.
+    pub async fn note_reading_of_words(&self, reader: &UserId, toy: &ToyId, now: Timestamp) {
+        if self.noted.is_first(reader.as_str(), &format!("{toy} words"), now) {
+            let (toy, reader) = (Party::Toy(toy.clone()), Party::User(reader.clone()));
+            self.note(&toy, Action::WordsRead, Some(&reader), None, now).await;
+        }
+    }
+
     /// Records an action on `subject`; the actor `None` is the operator of the hub. The action is complete already, so
     /// a failure to record it is only logged, as an error.
     pub async fn note(

@@ -23,6 +23,8 @@ impl Hub {
             self.store.delete_session_owners_before(clock::age_of(now)).await?;
             self.store.delete_asked_before(clock::age_of(now)).await?;
         }
+        // Whatever the clock: the start has done this, unless it failed.
+        self.delete_unpermitted_words(now).await?;
         // A clock that is wrong for a while deletes nothing.
         if clock::settled_for() < SETTLED_MIN {
             return Ok(());

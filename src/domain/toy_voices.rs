@@ -1,5 +1,7 @@
 //! The voices of toys: what the hub says to a child is spoken in the voice, and at the pace, that its guardians chose.
 
+use std::collections::BTreeSet;
+
 use dashmap::DashMap;
 
 use super::Hub;
@@ -36,13 +38,15 @@ impl ToyVoices {
 pub(super) struct Spoken {
     /// A voice of Piper, or of the program, or a language.
     pub(super) voice: String,
+    /// The voice of the program for the language, which speaks if that one is not installed.
+    pub(super) instead: &'static str,
     /// The pace, in percent of that of the settings.
     pub(super) speed_percent: u16,
 }
 
 impl<'s> From<&'s Spoken> for Voice<'s> {
     fn from(spoken: &'s Spoken) -> Self {
-        Self { name: &spoken.voice, speed_percent: spoken.speed_percent }
+        Self { name: &spoken.voice, instead: spoken.instead, speed_percent: spoken.speed_percent }
     }
 }
 
@@ -53,6 +57,16 @@ impl Hub {
             self.toy_voices.set(toy, voice);
         }
         Ok(())
+    }
+
+    /// Logs the voices of toys that are not installed any more, each once: the voice of the hub speaks to these toys.
+    pub(super) fn look_for_toy_voices(&self) {
+        let chosen = self.toy_voices.0.iter().filter_map(|voice| voice.name.clone());
+        let is_missing = |name: &String| !self.speaker.installed_voices().any(|installed| installed == name);
+        let missing: BTreeSet<String> = chosen.filter(is_missing).collect();
+        for voice in &missing {
+            tracing::warn!(voice, "the voice of some toys is not installed; the voice of the hub speaks instead");
+        }
     }
 
     /// The voice of a toy. `None` stands for the operator of the hub. Errors: `UnknownParty`.
@@ -101,8 +115,8 @@ impl Hub {
     /// A voice speaks its own language; the hub's voice for a language speaks the others, at the same pace.
     pub(super) fn spoken_in(&self, voice: &ToyVoice, language: &'static Language) -> Spoken {
         let own = voice.name.as_deref().filter(|name| self.speaker.speaks(name, language.code));
-        let name = own.unwrap_or_else(|| self.voice(language));
-        Spoken { voice: name.to_owned(), speed_percent: voice.speed_percent }
+        let name = own.unwrap_or_else(|| self.voice(language).name);
+        Spoken { voice: name.to_owned(), instead: language.voice, speed_percent: voice.speed_percent }
     }
 
     /// All voices in which a text may have been spoken.

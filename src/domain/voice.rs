@@ -290,17 +290,19 @@ impl Hub {
 
     /// Loads the voices of Piper for the hub's languages. Without them, espeak-ng speaks, and the log says so.
     pub async fn prepare_voices(&self) {
-        let voices: Vec<&str> =
-            self.spoken_languages().flat_map(|language| [self.voice(language), language.code]).collect();
+        self.look_for_toy_voices();
+        let voices: Vec<Voice<'_>> =
+            self.spoken_languages().flat_map(|language| [self.voice(language), language.code.into()]).collect();
         self.speaker.prepare(&voices).await;
     }
 
     /// The voice for a language. The voice of the settings is for the families' language, or for all languages with a
     /// program other than espeak-ng; for another language, the first voice of Piper, or espeak-ng's default voice.
-    pub(super) fn voice(&self, language: &'static Language) -> &str {
+    pub(super) fn voice(&self, language: &'static Language) -> Voice<'_> {
         let speech = &self.config.speech;
         let is_own = language.code == self.family_language().code || !speech.synthesiser_arguments.is_empty();
-        if is_own && !speech.voice.is_empty() { &speech.voice } else { language.voice }
+        let name = if is_own && !speech.voice.is_empty() { &speech.voice } else { language.voice };
+        Voice { name, instead: language.voice, speed_percent: 100 }
     }
 
     /// Synthesises a line for a party in the families' language once, and stores the sound, of `/get_chat/`.

@@ -38,11 +38,17 @@ pub enum Action {
     SecretRenewed,
     /// The toy was opened by its device key at an address where it had not been before.
     OpenedAnew,
+    /// A guardian turned on that the words of the toy's child are kept.
+    WordsTurnedOn,
+    /// That was turned off, which deletes the kept words.
+    WordsTurnedOff,
+    /// The kept words of the toy's child were read; one entry for each hour and reader.
+    WordsRead,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 19] = [
         Self::Read,
         Self::Bound,
         Self::Unbound,
@@ -59,6 +65,9 @@ impl Action {
         Self::PasswordChanged,
         Self::SecretRenewed,
         Self::OpenedAnew,
+        Self::WordsTurnedOn,
+        Self::WordsTurnedOff,
+        Self::WordsRead,
     ];
 
     /// Its word.
@@ -80,6 +89,9 @@ impl Action {
             Self::PasswordChanged => "password_changed",
             Self::SecretRenewed => "secret_renewed",
             Self::OpenedAnew => "opened_anew",
+            Self::WordsTurnedOn => "words_turned_on",
+            Self::WordsTurnedOff => "words_turned_off",
+            Self::WordsRead => "words_read",
         }
     }
 

@@ -173,6 +173,9 @@ const TEXTS = {
   act_operated: ["changed a setting", "更改了设置", "hat eine Einstellung geändert"],
   act_secret_renewed: ["renewed a secret", "更新了密钥", "hat ein Geheimnis erneuert"],
   act_opened_anew: ["connected at a new address", "在新地址上线", "hat sich an einer neuen Adresse verbunden"],
+  act_words_turned_on: ["turned on that the child's words are kept", "开启了保存孩子的话", "hat eingeschaltet, dass die Worte des Kindes aufbewahrt werden"],
+  act_words_turned_off: ["turned off that the child's words are kept", "关闭了保存孩子的话", "hat ausgeschaltet, dass die Worte des Kindes aufbewahrt werden"],
+  act_words_read: ["read the child's words", "读取了孩子的话", "hat die Worte des Kindes gelesen"],
   // Failures
   unreachable: ["The hub cannot be reached.", "无法连接服务器。", "Der Server ist nicht erreichbar."],
   code_10: ["Please log in again.", "请重新登录。", "Bitte melde dich neu an."],

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::calls::Edges;
 use crate::speech::{files_with, hearing_with};
-use crate::world::World;
+use crate::world::{Toy, User, World};
 
 const PERMITTED: (&str, &str) = ("TOYHUB_SPEECH__KEEP_WORDS", "true");
 
@@ -107,4 +107,87 @@ async fn nothing_is_left_of_kept_words_that_are_turned_off_or_erased_with_their_
     assert_eq!(world.post_as(&mia, "/unbind_toy", json!({"user_id": mia.id, "toy_id": toy.id})).await["code"], 0);
     finish_erasures(&world).await;
     assert_eq!(places_of_words(&world), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kept_words_end_when_the_operator_no_longer_permits_them() {
+    let mut world = hearing_with("hello purple elephant", &[PERMITTED]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let about = json!({"user_id": mia.id, "toy_id": toy.id});
+    let keep = json!({"user_id": mia.id, "toy_id": toy.id, "keep": true});
+    assert_eq!(world.post_as(&mia, "/keep_words", keep).await["code"], 0);
+    world.ask(&toy).await;
+    assert_ne!(places_of_words(&world), Vec::<String>::new());
+
+    world.stop().await;
+    world.set(PERMITTED.0, "false");
+    world.start_hub().await;
+    assert_eq!(world.post_as(&mia, "/kept_words", about.clone()).await["data"], json!([]));
+    finish_erasures(&world).await;
+    assert_eq!(places_of_words(&world), Vec::<String>::new(), "they were deleted at the start");
+
+    // Permitted again, it is off until a guardian turns it on.
+    world.stop().await;
+    world.set(PERMITTED.0, "true");
+    world.start_hub().await;
+    assert_eq!(world.post_as(&mia, "/kept_words", about.clone()).await["data"], json!([]));
+    assert!(world.post_as(&mia, "/toy_settings", about.clone()).await["data"].get("keep_words").is_none());
+    world.wait_ready(true).await;
+    world.ask(&toy).await;
+    assert_eq!(places_of_words(&world), Vec::<String>::new());
+    let off = json!({"action": "words_turned_off", "by": null, "about": null});
+    assert_eq!(acts(&world, &mia, &toy).await[0], off, "by the operator");
+}
+
+/// The entries of the toy's audit log without their times, newest first.
+async fn acts(world: &World, guardian: &User, toy: &Toy) -> Vec<Value> {
+    let log = world.post_as(guardian, "/audit", json!({"_id": guardian.id, "toy_id": toy.id})).await;
+    let mut entries = log["data"].as_array().unwrap().clone();
+    entries.iter_mut().for_each(|entry| drop(entry.as_object_mut().unwrap().remove("at")));
+    entries
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_log_has_who_keeps_and_who_reads_words() {
+    let world = hearing_with("hello purple elephant", &[PERMITTED]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let set = async |keep: bool| {
+        let wanted = json!({"user_id": mia.id, "toy_id": toy.id, "keep": keep});
+        assert_eq!(world.post_as(&mia, "/keep_words", wanted).await["code"], 0);
+    };
+    // What changes nothing is not recorded.
+    for keep in [false, true, true] {
+        set(keep).await;
+    }
+    let list = json!({"user_id": mia.id, "toy_id": toy.id});
+    assert_eq!(world.post_as(&mia, "/kept_words", list.clone()).await["data"], json!([]));
+    let act = |action: &str| json!({"action": action, "by": mia.id, "about": null});
+    let mut expected = vec![act("words_turned_on"), act("bound")];
+    assert_eq!(acts(&world, &mia, &toy).await, expected, "nothing was read");
+    world.ask(&toy).await;
+    for _ in 0..3 {
+        assert_eq!(world.post_as(&mia, "/kept_words", list.clone()).await["data"].as_array().unwrap().len(), 1);
+    }
+    expected.insert(0, act("words_read"));
+    assert_eq!(acts(&world, &mia, &toy).await, expected, "once within an hour");
+    for keep in [false, false] {
+        set(keep).await;
+    }
+    expected.insert(0, act("words_turned_off"));
+    assert_eq!(acts(&world, &mia, &toy).await, expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_above_the_maximum_counts_as_the_maximum_in_every_list() {
+    let world = hearing_with("hello", &[PERMITTED]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    for (limit, code) in [("500", 0), ("501", 0), ("99999999999999999999", 0), ("0", 1), ("-1", 1)] {
+        let of_words = json!({"user_id": mia.id, "toy_id": toy.id, "limit": limit});
+        let of_audit = json!({"_id": mia.id, "toy_id": toy.id, "limit": limit});
+        assert_eq!(world.post_as(&mia, "/kept_words", of_words).await["code"], code, "{limit}");
+        assert_eq!(world.post_as(&mia, "/audit", of_audit).await["code"], code, "{limit}");
+    }
 }

@@ -575,6 +575,28 @@ async fn the_included_model_is_used_where_the_configured_one_is_cut_off() {
     );
     let log = std::fs::read_to_string(world.log()).unwrap();
     assert!(log.contains("cut off") && log.contains("the included one is used"), "{log}");
+
+    // It is named also where it does not support the languages, and where the configured file is missing.
+    for (model, fault) in [("model.bin", "cut off"), ("none.bin", "none.bin")] {
+        let languages = ("TOYHUB_SPEECH__LANGUAGES", "en,de");
+        let mut command = world.command(&["doctor"]);
+        let output = command.env("TOYHUB_SPEECH__MODEL", model).env(languages.0, languages.1).output().await.unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(fault), "{line}");
+        assert!(line.contains("until then the included model is used, toyhub-commands-en.bin: "), "{line}");
+
+        // The command line recognises a recording as the hub does.
+        let speech = world.folder().join("speech.wav");
+        std::fs::write(&speech, sound::spoken("en-us", "what time is it")).unwrap();
+        let mut command = world.command(&["hear", speech.to_str().unwrap()]);
+        let output = command.env("TOYHUB_SPEECH__MODEL", model).output().await.unwrap();
+        let printed = String::from_utf8(output.stdout).unwrap();
+        let line = printed.lines().next().unwrap();
+        assert!(line.starts_with("model\ttoyhub-commands-en.bin: "), "{printed}");
+        assert!(line.contains("included, as that of speech.model is bad: ") && line.contains(fault), "{printed}");
+        assert!(printed.contains("words\twhat time is it"), "{printed}");
+    }
 }
 
 impl World {

@@ -1,8 +1,11 @@
 //! The voices of the hub: Piper, what happens when it fails, and the voice of each toy.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,7 +13,7 @@ use tempfile::TempDir;
 use crate::calls::Edges;
 use crate::sound;
 use crate::speech::doctor;
-use crate::world::{Toy, User, World};
+use crate::world::{Toy, User, World, within};
 
 const VOICE: &str = "en_US-test-low";
 
@@ -91,6 +94,83 @@ async fn a_piper_that_dies_in_the_middle_of_a_sentence_is_named_and_espeak_speak
     assert!(doctor(&world).await.contains("MISSING  voice: "));
 }
 
+/// The lines of the log about this, when there is one.
+async fn logged(world: &World, about: &str) -> Vec<String> {
+    let lines = async {
+        loop {
+            let log = std::fs::read_to_string(world.log()).unwrap();
+            let found: Vec<String> = log.lines().filter(|line| line.contains(about)).map(str::to_owned).collect();
+            if !found.is_empty() {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    within("a line of the log", lines).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_absent_voice_and_the_one_that_speaks_instead_are_named_once() {
+    const LOG: (&str, &str) = ("TOYHUB_SERVER__LOG", "info");
+    for (voice, fault, named) in [
+        ("en_US-none-low", "en_US-none-low is not installed", "espeak-ng, voice en, speaks instead"),
+        ("en_US-half-low", "en_US-half-low has no configuration", "espeak-ng, voice en, speaks instead"),
+        ("joe", "espeak-ng has no voice joe", "its voice en speaks instead"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let piper = piper(&folder, GOOD);
+        std::fs::write(folder.path().join("a piper/voices/en_US-half-low.onnx"), "x").unwrap();
+        let world = World::start_in(folder, &[piper, ("TOYHUB_SPEECH__VOICE", voice), LOG]).await;
+        let mia = world.user("mia").await;
+        let toy = world.toy(&mia, "Fluffy").await;
+        for _ in 0..2 {
+            assert!(notice_of_message(&world, &mia, &toy).await > 0.3);
+        }
+        assert!(!requests(&world).iter().any(|request| request["text"].to_string().contains("message from")));
+        let printed = doctor(&world).await;
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(fault) && line.contains(named), "{line}");
+        let about = if voice == "joe" { "has no voice of this name" } else { fault };
+        let lines = logged(&world, about).await;
+        assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains(voice), "{lines:?}");
+        // Without Piper.
+        let mut command = world.command(&["doctor"]);
+        let printed = command.env(piper.0, "/nowhere/piper").output().await.unwrap().stdout;
+        let printed = String::from_utf8(printed).unwrap();
+        let line = printed.lines().find(|line| line.contains("/nowhere/piper/voices: ")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains("espeak-ng speaks; scripts/get-voice"), "{line}");
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(voice) && line.contains(named), "{line}");
+        let printed = world.command(&["doctor"]).env(piper.0, "").output().await.unwrap().stdout;
+        let printed = String::from_utf8(printed).unwrap();
+        let line = printed.lines().find(|line| line.contains("voice of en")).unwrap();
+        assert!(line.starts_with("MISSING") && line.contains(voice) && line.contains(named), "{line}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_toy_whose_voice_is_gone_is_spoken_to_in_the_voice_of_the_hub() {
+    let folder = tempfile::tempdir().unwrap();
+    let piper = piper(&folder, GOOD);
+    let gone = ["onnx", "onnx.json"].map(|end| folder.path().join(format!("a piper/voices/en_US-zoe-low.{end}")));
+    gone.iter().for_each(|file| std::fs::write(file, "x").unwrap());
+    let mut world = World::start_in(folder, &[piper, ("TOYHUB_SERVER__LOG", "info")]).await;
+    let mia = world.user("mia").await;
+    let toy = world.toy(&mia, "Fluffy").await;
+    let wanted = json!({"user_id": mia.id, "toy_id": toy.id, "voice": "en_US-zoe-low"});
+    assert_eq!(world.post_as(&mia, "/set_toy_voice", wanted).await["code"], 0);
+    assert_eq!(world.stop().await, Some(0));
+    gone.iter().for_each(|file| std::fs::remove_file(file).unwrap());
+    world.start_hub().await;
+    let lines = logged(&world, "the voice of some toys is not installed").await;
+    assert!(lines.len() == 1 && lines[0].contains("WARN") && lines[0].contains("en_US-zoe-low"), "{lines:?}");
+    notice_of_message(&world, &mia, &toy).await;
+    let spoken: Vec<_> =
+        requests(&world).into_iter().filter(|one| one["text"].to_string().contains("message from")).collect();
+    assert!(spoken.iter().all(|one| one["voice"].as_str().unwrap().ends_with(&format!("{VOICE}.onnx"))), "{spoken:?}");
+    assert!(!spoken.is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guardian_chooses_the_voice_and_the_pace_of_a_toy() {
     const OTHER: &str = "en_US-zoe-low";
@@ -165,12 +245,20 @@ fn notices(world: &World) -> Vec<PathBuf> {
 /// `scripts/get-voice` into this folder, without any network, with a list of one voice, of a package. Programs in the folder
 /// `tools` stand before those of this machine.
 fn get_voice(home: &Path, arguments: &[&str], sha256: [&str; 3]) -> (String, String) {
+    get_voice_from("http://127.0.0.1:9", ":", home, arguments, sha256)
+}
+
+/// As [`get_voice`], from a server, and after this command of bash.
+fn get_voice_from(url: &str, before: &str, home: &Path, arguments: &[&str], sha256: [&str; 3]) -> (String, String) {
     let [model, configuration, package] = sha256;
     let list = format!("en\ten_US-a-low\t{model}\t{configuration}\ten\ta-voice==1.0\t{package}\ta_voice/data\n");
     std::fs::write(home.join("list"), list).unwrap();
-    let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-voice"))
+    let output = Command::new("bash")
+        .args(["-c", &format!("{before} && exec \"$0\" \"$@\"")])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/get-voice"))
         .args(arguments)
-        .env("VOICES_URL", "http://127.0.0.1:9")
+        .env("VOICES_URL", url)
+        .env("no_proxy", "127.0.0.1")
         .env("VOICES_LIST", home.join("list"))
         .env("VOICES_FOLDER", home.join("piper"))
         .env("PATH", format!("{}:{}", home.join("tools").display(), std::env::var("PATH").unwrap()))
@@ -263,6 +351,54 @@ fn voices_are_fetched_once_and_verified() {
     std::fs::write(home.join("piper"), "").unwrap();
     let (folder, said) = get_voice(home, &["en"], right);
     assert!(folder.is_empty() && said.contains("cannot be written: espeak-ng speaks"), "{said}");
+}
+
+/// A server of one voice, which sends so many bytes of the 200,000 of its weights; and the sums of its two files.
+fn server_of_a_voice(sent: usize) -> (String, [String; 2]) {
+    let weights = vec![7; 200_000];
+    let sums = [sha256(&weights), sha256(b"{}")];
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let lines = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
+            let is_configuration = lines.fold(false, |found, line| found || line.contains(".json HTTP"));
+            let (body, sent) = if is_configuration { (&b"{}"[..], 2) } else { (&weights[..], sent) };
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            // The client may close the connection first.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body[..sent]));
+        }
+    });
+    (url, sums)
+}
+
+#[test]
+fn each_fault_of_a_download_of_a_voice_is_named() {
+    const NO_ROOM: &str = "trap '' XFSZ && ulimit -f 80";
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    install_nothing(&home.join("piper"));
+    let (whole, cut) = (server_of_a_voice(200_000), server_of_a_voice(70_000));
+    let [model, configuration] = &whole.1;
+    let none = "0".repeat(64);
+    let right = [model.as_str(), configuration.as_str(), none.as_str()];
+    let other = [none.as_str(), configuration.as_str(), none.as_str()];
+    for (url, before, sums, fault) in [
+        ("http://127.0.0.1:9", ":", right, "is not reached from here"),
+        (&cut.0, ":", right, "was cut: 70000 of 200000 bytes came"),
+        (&whole.0, ":", other, "their SHA-256 differs"),
+        // A limit on the size of files stands for a disk that is full: a write fails in the same way.
+        (&whole.0, NO_ROOM, right, "there is no room in"),
+    ] {
+        let (folder, said) = get_voice_from(url, before, home, &["en"], sums);
+        assert!(folder.is_empty() && said.contains(fault) && said.contains("espeak-ng speaks en"), "{fault}: {said}");
+        let others = ["is not reached", "was cut", "SHA-256 differs", "no room in"];
+        assert_eq!(others.iter().filter(|other| said.contains(**other)).count(), 1, "{fault}: {said}");
+        assert_eq!(std::fs::read_dir(home.join("piper/voices")).unwrap().count(), 0, "{fault}");
+    }
+    let (folder, said) = get_voice_from(&whole.0, ":", home, &["en"], right);
+    assert!(!folder.is_empty(), "{said}");
 }
 
 /// An environment that passes for an installed Piper, with the interpreter and the pip of this machine.

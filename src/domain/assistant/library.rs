@@ -41,6 +41,11 @@ impl Library {
         self.contents.iter().find(|content| content.id == *id)
     }
 
+    /// The piece whose sound this is.
+    pub(super) fn piece(&self, music: &FileName) -> Option<&Content> {
+        self.contents.iter().find(|content| content.music == *music)
+    }
+
     /// The titles as they are spoken in a language.
     pub(super) fn names(&self, language: &Language) -> &Names {
         &self.names[language.place()]

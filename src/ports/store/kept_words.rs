@@ -5,7 +5,7 @@
 use surrealdb::types::{SurrealValue, vars};
 
 use super::transaction::record;
-use super::{Store, StoreError};
+use super::{Store, StoreError, stored};
 use crate::model::{KeptWords, Reaction, Timestamp, ToyId};
 
 #[derive(SurrealValue)]
@@ -26,27 +26,33 @@ impl WordsRow {
 }
 
 impl Store {
-    /// Turns on that the words to a toy are kept.
-    pub async fn start_keeping_words(&self, toy: &ToyId) -> Result<(), StoreError> {
-        let id = record("toy", toy.as_str());
-        self.run("UPDATE $id SET keep_words = true RETURN NONE", vars! { id: id }).await.map(drop)
+    /// Turns on that the words to a toy are kept. Returns false if it was on.
+    pub async fn start_keeping_words(&self, toy: &ToyId) -> Result<bool, StoreError> {
+        let sql = "UPDATE $id SET keep_words = true WHERE keep_words != true RETURN VALUE keep_words";
+        let mut reply = self.run(sql, vars! { id: record("toy", toy.as_str()) }).await?;
+        Ok(!reply.rows::<bool>(0)?.is_empty())
     }
 
     /// Turns off that the words to a toy are kept, and deletes those that were kept. The old versions of their rows are
-    /// recorded for an erasure.
-    pub async fn stop_keeping_words(&self, toy: &ToyId, now: Timestamp) -> Result<(), StoreError> {
+    /// recorded for an erasure. Returns false if it was off.
+    pub async fn stop_keeping_words(&self, toy: &ToyId, now: Timestamp) -> Result<bool, StoreError> {
         let id = record("toy", toy.as_str());
-        self.run(
-            "{
-                UPDATE $id SET keep_words = NONE RETURN NONE;
+        let sql = "{
+                LET $kept = (UPDATE $id SET keep_words = NONE WHERE keep_words = true RETURN VALUE true);
                 CREATE type::record('erasure', rand::ulid()) SET kind = 'trace', subject = '', parties = [], up_to = 0,
                     only_of = NONE, device = NONE, sounds = [], created_at = $now;
-                RETURN NONE;
-            }",
-            vars! { id: id, now: now },
-        )
-        .await?;
-        self.erase_kept_words(toy).await
+                RETURN $kept;
+            }";
+        let was_on = !self.run(sql, vars! { id: id, now: now }).await?.rows::<bool>(0)?.is_empty();
+        self.erase_kept_words(toy).await?;
+        Ok(was_on)
+    }
+
+    /// The toys whose words are kept. It reads all toys.
+    pub async fn toys_that_keep_words(&self) -> Result<Vec<ToyId>, StoreError> {
+        let sql = "SELECT VALUE record::id(id) FROM toy WHERE keep_words = true";
+        let toys = self.run(sql, vars! {}).await?.rows::<String>(0)?;
+        toys.iter().map(|toy| stored(toy)).collect()
     }
 
     /// Whether the words to a toy are kept.

@@ -14,6 +14,7 @@ mod voices;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -69,13 +70,15 @@ pub struct Voice<'v> {
     /// A voice of Piper, such as `de_DE-thorsten-medium`; a language, such as `de`, for its first voice of Piper, or
     /// without one for that of `espeak-ng`; or a voice of the program.
     pub name: &'v str,
+    /// The voice of `espeak-ng` that speaks if there is no voice of this name: that of the language.
+    pub instead: &'v str,
     /// Its pace, in percent of that of the settings.
     pub speed_percent: u16,
 }
 
 impl<'v> From<&'v str> for Voice<'v> {
     fn from(name: &'v str) -> Self {
-        Self { name, speed_percent: 100 }
+        Self { name, instead: voices::language_of(name).unwrap_or(name), speed_percent: 100 }
     }
 }
 
@@ -106,6 +109,8 @@ pub struct Speaker {
     turns: Semaphore,
     piper: Option<Piper>,
     voices: Voices,
+    /// A voice of `espeak-ng` that is not installed is logged once.
+    missing_logged: Once,
 }
 
 /// A part of a text, with its engine.
@@ -122,8 +127,10 @@ enum Engine {
         file: PathBuf,
         espeak: String,
     },
+    /// A voice of `espeak-ng`, and the one that replaces it if it is not installed.
     Espeak {
         voice: String,
+        instead: String,
     },
     Other {
         voice: String,
@@ -136,7 +143,7 @@ impl Speaker {
         let turns = Semaphore::new(settings.max_parallel.clamp(1, Semaphore::MAX_PERMITS));
         let piper = settings.piper.clone().filter(|_| settings.arguments.is_empty());
         let voices = piper.as_ref().map(|piper| Voices::of_folder(&piper.folder)).unwrap_or_default();
-        Self { settings, turns, piper: piper.map(Piper::new), voices }
+        Self { settings, turns, piper: piper.map(Piper::new), voices, missing_logged: Once::new() }
     }
 
     /// Synthesises the text as one sound. Markup and control characters in it have no effect.
@@ -159,30 +166,35 @@ impl Speaker {
     /// The text as sounds, one after the other, so that the first one can be played while the next one is made. Another
     /// program than Piper speaks all of a text, or all of it in one script, as one sound.
     pub fn sentences<'v>(&self, text: &str, voice: impl Into<Voice<'v>>) -> Sentences<'_> {
-        let Voice { name, speed_percent } = voice.into();
-        let words_per_minute = (self.settings.words_per_minute.saturating_mul(speed_percent.into()) / 100).max(1);
+        let voice = voice.into();
+        let words_per_minute = self.settings.words_per_minute.saturating_mul(voice.speed_percent.into()) / 100;
+        let words_per_minute = words_per_minute.max(1);
         let text = plain(text, self.settings.max_text_chars);
         let parts = match text.contains(char::is_alphanumeric) {
-            true => self.parts(&text, name),
+            true => self.parts(&text, voice),
             false => VecDeque::new(),
         };
         Sentences { speaker: self, parts, words_per_minute, piper_has_failed: false }
     }
 
-    fn parts(&self, text: &str, voice: &str) -> VecDeque<Part> {
+    fn parts(&self, text: &str, voice: Voice<'_>) -> VecDeque<Part> {
         let part = |text: &str, engine| Part { text: text.to_owned(), engine };
         if !self.settings.arguments.is_empty() {
-            return [part(text, Engine::Other { voice: voice.to_owned() })].into();
+            return [part(text, Engine::Other { voice: voice.name.to_owned() })].into();
         }
         let mut found = VecDeque::new();
         for (is_chinese, run) in parts(text) {
             let voice = voice_for(is_chinese, voice);
-            let espeak = espeak_voice(is_chinese, voice).to_owned();
-            match self.voices.get(voice) {
+            match self.voices.get(voice.name) {
                 Some(installed) => found.extend(sentences(run).into_iter().map(|sentence| {
-                    part(sentence, Engine::Piper { file: installed.file.clone(), espeak: espeak.clone() })
+                    let espeak = if is_chinese { PINYIN_VOICE } else { installed.language() }.to_owned();
+                    part(sentence, Engine::Piper { file: installed.file.clone(), espeak })
                 })),
-                None => found.push_back(part(run, Engine::Espeak { voice: espeak })),
+                None => {
+                    let (voice, instead) = (espeak_voice(is_chinese, voice), voice.instead);
+                    let instead = if is_chinese { PINYIN_VOICE } else { instead };
+                    found.push_back(part(run, Engine::Espeak { voice: voice.to_owned(), instead: instead.to_owned() }));
+                }
             }
         }
         found
@@ -190,16 +202,22 @@ impl Speaker {
 
     /// Logs the faults of the installed voices, and loads those that speak for `voices`, so that the first sentence does
     /// not wait for that. A failure is logged.
-    pub async fn prepare(&self, voices: &[&str]) {
+    pub async fn prepare<'v>(&self, voices: &[impl Into<Voice<'v>> + Copy]) {
+        let voices: Vec<Voice<'v>> = voices.iter().map(|voice| (*voice).into()).collect();
         for fault in &self.voices.faults {
             tracing::warn!(fault, "a voice of Piper cannot be used");
         }
-        let missing = voices.iter().filter_map(|voice| self.missing(voice));
-        missing.for_each(|fault| tracing::warn!(fault, "a voice of Piper cannot be used"));
-        for voice in self.without_piper(voices) {
+        let missing: BTreeSet<String> = voices.iter().filter_map(|voice| self.missing(*voice)).collect();
+        missing.iter().for_each(|fault| tracing::warn!(fault, "a voice of Piper cannot be used"));
+        for voice in self.without_piper(&voices) {
             tracing::info!(voice, "Piper has no voice for this; espeak-ng speaks");
         }
-        let mut wanted: Vec<_> = voices.iter().filter_map(|voice| self.voices.get(voice)).collect();
+        for voice in voices.iter().filter(|voice| self.is_of_espeak(**voice) && voice.name != voice.instead) {
+            // It logs a voice that is not installed.
+            let _outcome =
+                self.by_espeak(espeak_voice(false, *voice), voice.instead, "", self.settings.words_per_minute).await;
+        }
+        let mut wanted: Vec<_> = voices.iter().filter_map(|voice| self.voices.get(voice.name)).collect();
         wanted.dedup();
         for installed in wanted {
             let Some(piper) = &self.piper else { return };
@@ -211,21 +229,36 @@ impl Speaker {
     }
 
     /// The voices for which espeak-ng speaks although there is a Piper.
-    fn without_piper<'v>(&self, voices: &[&'v str]) -> BTreeSet<&'v str> {
-        let has_none = |voice: &&str| self.piper.is_some() && self.voices.get(voice).is_none();
-        voices.iter().copied().filter(has_none).collect()
+    fn without_piper<'v>(&self, voices: &[Voice<'v>]) -> BTreeSet<&'v str> {
+        let has_none = |voice: &&Voice<'v>| {
+            self.piper.is_some() && voices::language_of(voice.name).is_none() && self.voices.get(voice.name).is_none()
+        };
+        voices.iter().filter(has_none).map(|voice| voice.name).collect()
     }
 
-    /// The fault that a voice of Piper is wanted and not installed.
-    fn missing(&self, voice: &str) -> Option<String> {
-        let is_missing = voices::language_of(voice).is_some() && self.voices.get(voice).is_none();
+    /// The fault that a voice of Piper is wanted and not installed, or not completely.
+    fn missing(&self, voice: Voice<'_>) -> Option<String> {
+        let Voice { name, instead, .. } = voice;
+        let is_missing = voices::language_of(name).is_some() && self.voices.get(name).is_none();
+        let why = match self.voices.lacks_configuration(name) {
+            true => format!("has no configuration {name}.onnx.json"),
+            false => "is not installed".to_owned(),
+        };
         let program = self.settings.program.display();
-        is_missing.then(|| format!("{voice} is not installed; {program} replaces it; scripts/get-voice fetches voices"))
+        is_missing.then(|| {
+            format!("{name} {why}; {program}, voice {instead}, speaks instead; scripts/get-voice fetches voices")
+        })
+    }
+
+    /// Whether `espeak-ng` speaks for a voice, and the voice is one of its own.
+    fn is_of_espeak(&self, voice: Voice<'_>) -> bool {
+        let is_of_piper = voices::language_of(voice.name).is_some() || self.voices.get(voice.name).is_some();
+        self.settings.arguments.is_empty() && !is_of_piper
     }
 
     /// The names of the voices of Piper that speak for `voice`: for its letters, and for Chinese characters beside them.
     pub fn piper_voices<'s>(&'s self, voice: &'s str) -> impl Iterator<Item = &'s str> {
-        let found = [false, true].map(|is_chinese| self.voices.get(voice_for(is_chinese, voice)));
+        let found = [false, true].map(|is_chinese| self.voices.get(voice_for(is_chinese, voice.into()).name));
         found.into_iter().flatten().map(|voice| voice.name.as_str())
     }
 
@@ -248,18 +281,34 @@ impl Speaker {
     ///
     /// # Errors
     /// The fault of Piper, in one line.
-    pub async fn check_voice(&self, voice: &str) -> Result<String, String> {
+    pub async fn check_voice(&self, voice: impl Into<Voice<'_>>) -> Result<String, String> {
+        let voice = voice.into();
         let program = self.settings.program.display();
         if let Some(fault) = self.missing(voice) {
             return Err(fault);
         }
-        let (Some(piper), Some(installed)) = (&self.piper, self.voices.get(voice)) else {
-            return Ok(format!("{program}, voice {}", espeak_voice(voice == CHINESE, voice)));
+        let (Some(piper), Some(installed)) = (&self.piper, self.voices.get(voice.name)) else {
+            return self.check_espeak_voice(voice).await;
         };
-        let name = &installed.name;
+        let (name, language) = (&installed.name, installed.language());
         match piper.speak(&installed.file, "hello", 1.0).await {
             Ok(sound) => Ok(format!("Piper, voice {name}, \"hello\" lasts {:.1} s", sound.duration().as_secs_f32())),
-            Err(error) => Err(format!("Piper, voice {name}: {error}; {program} replaces it")),
+            Err(error) => Err(format!("Piper, voice {name}: {error}; {program}, voice {language}, speaks instead")),
+        }
+    }
+
+    async fn check_espeak_voice(&self, voice: Voice<'_>) -> Result<String, String> {
+        let program = self.settings.program.display();
+        let name = espeak_voice(voice.name == CHINESE, voice);
+        let found = format!("{program}, voice {name}");
+        let instead = if name == PINYIN_VOICE { name } else { voice.instead };
+        let command = program::espeak(&self.settings, name, self.settings.words_per_minute);
+        match self.by_program(command, String::new()).await {
+            Err(SpeakError::Failed(_)) if name != instead => {
+                Err(format!("{program} has no voice {name}; its voice {instead} speaks instead"))
+            }
+            Err(error) => Err(format!("{found}: {error}")),
+            Ok(_) => Ok(found),
         }
     }
 
@@ -277,6 +326,36 @@ impl Speaker {
         let output = program::run(&self.settings, command, String::new()).await?;
         let text = String::from_utf8_lossy(&output);
         Ok(text.trim().lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// What `espeak-ng` says in a voice of its own, or in another one if that is not installed.
+    async fn by_espeak(
+        &self,
+        voice: &str,
+        instead: &str,
+        text: &str,
+        words_per_minute: u32,
+    ) -> Result<Bytes, SpeakError> {
+        let spoken = async |voice: &str| {
+            let text = if voice == PINYIN_VOICE { pinyin(text) } else { text.to_owned() };
+            self.by_program(program::espeak(&self.settings, voice, words_per_minute), text).await
+        };
+        match spoken(voice).await {
+            Err(SpeakError::Failed(_)) if voice != instead => {
+                let spoken = spoken(instead).await;
+                if spoken.is_ok() {
+                    self.missing_logged.call_once(|| {
+                        tracing::warn!(
+                            voice,
+                            instead,
+                            "espeak-ng has no voice of this name; that of the language speaks"
+                        );
+                    });
+                }
+                spoken
+            }
+            spoken => spoken,
+        }
     }
 
     async fn by_program(&self, command: Command, text: String) -> Result<Bytes, SpeakError> {
@@ -313,23 +392,18 @@ impl Sentences<'_> {
     }
 
     async fn speak(&mut self, Part { text, engine }: Part) -> Result<Sound, SpeakError> {
-        let settings = &self.speaker.settings;
-        let words_per_minute = self.words_per_minute;
-        let by_espeak = |voice: String, text: String| {
-            let text = if voice == PINYIN_VOICE { pinyin(&text) } else { text };
-            (program::espeak(settings, &voice, words_per_minute), text)
-        };
-        let (command, text) = match engine {
+        let (speaker, words_per_minute) = (self.speaker, self.words_per_minute);
+        let wav = match engine {
             Engine::Piper { file, espeak } => match self.by_piper(&file, &text).await {
                 Some(sound) => return on_a_thread(move || levelled(sound)).await,
-                None => by_espeak(espeak, text),
+                None => speaker.by_espeak(&espeak, &espeak, &text, words_per_minute).await?,
             },
-            Engine::Espeak { voice } => by_espeak(voice, text),
-            Engine::Other { voice } => (program::other(settings, &voice, words_per_minute), text),
+            Engine::Espeak { voice, instead } => speaker.by_espeak(&voice, &instead, &text, words_per_minute).await?,
+            Engine::Other { voice } => {
+                speaker.by_program(program::other(&speaker.settings, &voice, words_per_minute), text).await?
+            }
         };
-        let wav = self.speaker.by_program(command, text).await?;
-        let limits =
-            DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: self.speaker.settings.output_cpu_max, ffmpeg: None };
+        let limits = DecodeLimits { max_seconds: MAX_SPEECH_S, cpu_max: speaker.settings.output_cpu_max, ffmpeg: None };
         on_a_thread(move || levelled(audio::decode_bytes(wav, &limits)?)).await
     }
 
@@ -350,17 +424,21 @@ impl Sentences<'_> {
 }
 
 /// The voice for a run of a text: for Chinese characters one that knows them, and for other letters another one.
-fn voice_for(is_chinese: bool, voice: &str) -> &str {
-    match (is_chinese, voices::language_of(voice).unwrap_or(voice) == CHINESE) {
-        (true, false) => CHINESE,
-        (false, true) => BESIDE_CHINESE,
+fn voice_for(is_chinese: bool, voice: Voice<'_>) -> Voice<'_> {
+    match (is_chinese, voices::language_of(voice.name).unwrap_or(voice.name) == CHINESE) {
+        (true, false) => CHINESE.into(),
+        (false, true) => BESIDE_CHINESE.into(),
         _ => voice,
     }
 }
 
-/// The voice of `espeak-ng` for a voice of Piper or a language.
-fn espeak_voice(is_chinese: bool, voice: &str) -> &str {
-    if is_chinese { PINYIN_VOICE } else { voices::language_of(voice).unwrap_or(voice) }
+/// The voice of `espeak-ng` for a voice that Piper does not have.
+fn espeak_voice(is_chinese: bool, voice: Voice<'_>) -> &str {
+    match (is_chinese, voices::language_of(voice.name)) {
+        (true, _) => PINYIN_VOICE,
+        (false, Some(_)) => voice.instead,
+        (false, None) => voice.name,
+    }
 }
 
 fn log_fallback(error: &PiperError) {

@@ -2,19 +2,21 @@
 //!
 //! The process is a Python interpreter with the package `piper-tts`; the text of its program, `piper.py`, describes the
 //! requests and answers. It is started for the first sentence, and speaks one sentence at a time. A process that ends,
-//! takes too long or breaks the protocol is killed, and a new one is started for a later sentence, after a pause that
-//! doubles with each failure in a row.
+//! takes too long or breaks the protocol is killed, and a new one is started in the background, after a pause that doubles
+//! with each failure in a row. No sentence waits for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::task::JoinSet;
+use tokio::time::{sleep_until, timeout};
 
 use crate::ports::audio::Sound;
 
@@ -34,6 +36,13 @@ const PAUSE_MIN: Duration = Duration::from_secs(1);
 /// … up to this.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// The time in which a process answers whose voice is loaded, before that for the text.
+const LOADED_MIN: Duration = Duration::from_secs(3);
+/// The time for a character until the process has spoken a sentence.
+const PACE_AT_FIRST: Duration = Duration::from_millis(50);
+/// The work for any sentence, in characters.
+const WORK_MIN: usize = 20;
+
 /// The settings and limits of Piper.
 #[derive(Debug, Clone)]
 pub struct PiperSettings {
@@ -45,7 +54,8 @@ pub struct PiperSettings {
     pub voices_max: usize,
     /// The number of sentences that wait or are spoken.
     pub queue_max: usize,
-    /// How long a sentence may wait, and then how long it may take, the start of the process included.
+    /// How long a sentence may wait, and then how long it may take, the start of the process included. With a loaded
+    /// voice, a sentence has less time, which depends on its length.
     pub timeout: Duration,
 }
 
@@ -89,7 +99,9 @@ pub(super) struct Piper {
     /// The turn to use the process.
     turn: Semaphore,
     /// Locked by the holder of the turn, to take the process or to put it back.
-    resting: Mutex<Resting>,
+    resting: Arc<Mutex<Resting>>,
+    /// The start of another process after a failure, if there is one.
+    restart: Mutex<JoinSet<()>>,
 }
 
 /// The process between two sentences.
@@ -107,13 +119,34 @@ struct Process {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+    /// The voices in its memory, the last used one last.
+    loaded: VecDeque<PathBuf>,
+    /// The longest time that a character has taken.
+    pace: Option<Duration>,
+}
+
+/// A process, and its sound or the reason for which it refused the sentence.
+type Spoken = Result<(Process, Result<Sound, String>), PiperError>;
+
+/// What a process is asked for.
+struct Sentence<'s> {
+    voice: &'s Path,
+    text: &'s str,
+    length_scale: f32,
+}
+
+impl Sentence<'_> {
+    /// The work for it, in characters.
+    fn work(&self) -> u32 {
+        u32::try_from(self.text.chars().count().saturating_add(WORK_MIN)).unwrap_or(u32::MAX)
+    }
 }
 
 impl Piper {
     /// It starts no process yet.
     pub(super) fn new(settings: PiperSettings) -> Self {
         let places = Semaphore::new(settings.queue_max.clamp(1, Semaphore::MAX_PERMITS));
-        Self { settings, places, turn: Semaphore::new(1), resting: Mutex::default() }
+        Self { settings, places, turn: Semaphore::new(1), resting: Arc::default(), restart: Mutex::default() }
     }
 
     /// Speaks a sentence with the voice of a file. A `length_scale` of 2 is half as fast as the voice's own pace. Without
@@ -122,71 +155,95 @@ impl Piper {
         let _place = self.places.try_acquire().map_err(|_| PiperError::Busy)?;
         let turn = timeout(self.settings.timeout, self.turn.acquire()).await;
         let _turn = turn.map_err(|_| PiperError::Busy)?.map_err(|_| PiperError::Busy)?;
-        let process = self.take()?;
-        let request =
-            serde_json::json!({ "voice": voice.to_string_lossy(), "text": text, "length_scale": length_scale });
+        let sentence = Sentence { voice, text, length_scale };
         // A caller that goes away drops the process: its answer to this request must not be taken for a later one.
-        match timeout(self.settings.timeout, self.ask(process, &request.to_string())).await {
-            Ok(Ok((process, outcome))) => {
-                self.put_back(process);
+        let spoken = match self.take(voice)? {
+            Some(process) => process.speak(&sentence, &self.settings).await,
+            None => first_sentence(&sentence, &self.settings).await,
+        };
+        match spoken {
+            Ok((process, outcome)) => {
+                put_back(&self.resting, process);
                 outcome.map_err(PiperError::Refused)
             }
-            Ok(Err(error)) => Err(self.failed(error)),
-            Err(_) => Err(self.failed(PiperError::TimedOut)),
+            Err(error) => {
+                note_failure(&self.resting);
+                self.start_again(voice);
+                Err(error)
+            }
         }
     }
 
     /// The process between two sentences, for tests that kill it.
     #[cfg(test)]
     pub(super) fn resting_process_id(&self) -> Option<u32> {
-        self.resting.lock().unwrap_or_else(PoisonError::into_inner).process.as_ref()?.child.id()
+        locked(&self.resting).process.as_ref()?.child.id()
     }
 
-    fn take(&self) -> Result<Option<Process>, PiperError> {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        match resting.pauses_until {
-            Some(until) if Instant::now() < until => Err(PiperError::Pausing),
-            _ => Ok(resting.process.take()),
+    /// The process; none if there was none yet, or a caller that went away has dropped it. After a failure no sentence
+    /// waits for another process.
+    fn take(&self, voice: &Path) -> Result<Option<Process>, PiperError> {
+        let mut resting = locked(&self.resting);
+        match (resting.process.take(), resting.failures) {
+            (None, 1..) => {
+                drop(resting);
+                self.start_again(voice);
+                Err(PiperError::Pausing)
+            }
+            (process, _) => Ok(process),
         }
     }
 
-    fn put_back(&self, process: Process) {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        *resting = Resting { process: Some(process), ..Resting::default() };
-    }
-
-    fn failed(&self, error: PiperError) -> PiperError {
-        let mut resting = self.resting.lock().unwrap_or_else(PoisonError::into_inner);
-        let pause = PAUSE_MIN.saturating_mul(1 << resting.failures.min(16)).min(PAUSE_MAX);
-        resting.failures += 1;
-        resting.pauses_until = Some(Instant::now() + pause);
-        error
-    }
-
-    /// The process with its answer, if it still follows the protocol.
-    async fn ask(
-        &self,
-        process: Option<Process>,
-        request: &str,
-    ) -> Result<(Process, Result<Sound, String>), PiperError> {
-        let mut process = match process {
-            Some(process) => process,
-            None => self.start()?,
+    /// Starts another process behind the pause, in the background, and loads the voice, unless this is going on already.
+    fn start_again(&self, voice: &Path) {
+        let mut restart = self.restart.lock().unwrap_or_else(PoisonError::into_inner);
+        while restart.try_join_next().is_some() {}
+        if !restart.is_empty() {
+            return;
+        }
+        let (settings, resting, voice) = (self.settings.clone(), Arc::clone(&self.resting), voice.to_owned());
+        let starting = async move {
+            let pauses_until = locked(&resting).pauses_until;
+            if let Some(until) = pauses_until {
+                sleep_until(until.into()).await;
+            }
+            match first_sentence(&Sentence { voice: &voice, text: "", length_scale: 1.0 }, &settings).await {
+                Ok((process, _)) => put_back(&resting, process),
+                Err(error) => {
+                    tracing::warn!(%error, "Piper was not started again; espeak-ng speaks instead, see toyhub doctor");
+                    note_failure(&resting);
+                }
+            }
         };
-        let written = process.requests.write_all(format!("{request}\n").as_bytes()).await;
-        // A process that ends may still have told why.
-        let outcome = match (process.answer().await, written) {
-            (Ok(outcome), Ok(())) => outcome,
-            (Err(error), _) => return Err(error),
-            (Ok(_), Err(error)) => return Err(PiperError::Ended(error.to_string())),
-        };
-        Ok((process, outcome))
+        restart.spawn(starting);
     }
+}
 
-    fn start(&self) -> Result<Process, PiperError> {
-        let program = self.settings.folder.join("venv/bin/python");
+fn locked(resting: &Mutex<Resting>) -> MutexGuard<'_, Resting> {
+    resting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn put_back(resting: &Mutex<Resting>, process: Process) {
+    *locked(resting) = Resting { process: Some(process), ..Resting::default() };
+}
+
+fn note_failure(resting: &Mutex<Resting>) {
+    let mut resting = locked(resting);
+    let pause = PAUSE_MIN.saturating_mul(1 << resting.failures.min(16)).min(PAUSE_MAX);
+    resting.failures += 1;
+    resting.pauses_until = Some(Instant::now() + pause);
+}
+
+/// Speaks a sentence by a new process.
+async fn first_sentence(sentence: &Sentence<'_>, settings: &PiperSettings) -> Spoken {
+    Process::start(settings)?.speak(sentence, settings).await
+}
+
+impl Process {
+    fn start(settings: &PiperSettings) -> Result<Self, PiperError> {
+        let program = settings.folder.join("venv/bin/python");
         let failed = |reason: io::Error| PiperError::Start { program: program.clone(), reason };
-        let (threads, voices_max) = (self.settings.threads.max(1), self.settings.voices_max.max(1));
+        let (threads, voices_max) = (settings.threads.max(1), settings.voices_max.max(1));
         let mut command = Command::new(&program);
         command
             .args(["-I", "-c", PROGRAM, &threads.to_string(), &voices_max.to_string()])
@@ -200,12 +257,56 @@ impl Piper {
         let (Some(requests), Some(answers)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed(io::Error::other("its input or output is missing")));
         };
-        tracing::info!(folder = %self.settings.folder.display(), "Piper was started");
-        Ok(Process { child, requests, answers: BufReader::new(answers) })
+        tracing::info!(folder = %settings.folder.display(), "Piper was started");
+        Ok(Self { child, requests, answers: BufReader::new(answers), loaded: VecDeque::new(), pace: None })
     }
-}
 
-impl Process {
+    /// Itself with its answer, if it answers in time and still follows the protocol.
+    async fn speak(mut self, sentence: &Sentence<'_>, settings: &PiperSettings) -> Spoken {
+        let limit = self.limit(sentence, settings.timeout);
+        let start = Instant::now();
+        let outcome = timeout(limit, self.ask(sentence)).await.map_err(|_| PiperError::TimedOut)??;
+        if outcome.is_ok() {
+            self.note(sentence, start.elapsed(), settings.voices_max.max(1));
+        }
+        Ok((self, outcome))
+    }
+
+    /// How long a sentence may take. A process that was stopped or hangs is noticed soon, and a slow machine has the time
+    /// that it needs.
+    fn limit(&self, sentence: &Sentence<'_>, most: Duration) -> Duration {
+        if !self.loaded.iter().any(|voice| voice == sentence.voice) {
+            return most;
+        }
+        let usual = self.pace.unwrap_or(PACE_AT_FIRST).saturating_mul(sentence.work());
+        (LOADED_MIN + usual.saturating_mul(2)).min(most)
+    }
+
+    /// Notes that a sentence was spoken, as `piper.py` notes its voice.
+    fn note(&mut self, sentence: &Sentence<'_>, took: Duration, voices_max: usize) {
+        if !sentence.text.is_empty() {
+            self.pace = self.pace.max(Some(took / sentence.work()));
+        }
+        self.loaded.retain(|voice| voice != sentence.voice);
+        self.loaded.push_back(sentence.voice.to_owned());
+        if self.loaded.len() > voices_max {
+            self.loaded.pop_front();
+        }
+    }
+
+    async fn ask(&mut self, sentence: &Sentence<'_>) -> Result<Result<Sound, String>, PiperError> {
+        let Sentence { voice, text, length_scale } = sentence;
+        let request =
+            serde_json::json!({ "voice": voice.to_string_lossy(), "text": text, "length_scale": length_scale });
+        let written = self.requests.write_all(format!("{request}\n").as_bytes()).await;
+        // A process that ends may still have told why.
+        match (self.answer().await, written) {
+            (Ok(outcome), Ok(())) => Ok(outcome),
+            (Err(error), _) => Err(error),
+            (Ok(_), Err(error)) => Err(PiperError::Ended(error.to_string())),
+        }
+    }
+
     /// The sound, or why this request was refused.
     async fn answer(&mut self) -> Result<Result<Sound, String>, PiperError> {
         let mut head = Vec::new();

@@ -97,6 +97,25 @@ async fn another_program_is_given_its_arguments_and_the_text_as_input() {
 }
 
 #[tokio::test]
+async fn a_voice_that_espeak_does_not_have_is_replaced_by_that_of_the_language() {
+    let Some(speaker) = engine().await else {
+        return;
+    };
+    for name in ["joe", "en_US", "nothing+f3"] {
+        let absent = Voice { instead: "en", ..name.into() };
+        assert!(
+            speaker.speak("Good night, little bear.", absent).await.unwrap().duration() > Duration::from_millis(800)
+        );
+        let fault = speaker.check_voice(absent).await.unwrap_err();
+        assert_eq!(fault, format!("espeak-ng has no voice {name}; its voice en speaks instead"));
+        speaker.prepare(&[absent]).await;
+    }
+    let known = Voice { instead: "en", .."en+f3".into() };
+    assert_eq!(speaker.check_voice(known).await.unwrap(), "espeak-ng, voice en+f3");
+    assert!(matches!(speaker.speak("bear", "joe").await, Err(SpeakError::Failed(_))), "there is no other one");
+}
+
+#[tokio::test]
 async fn markup_is_not_obeyed() {
     let Some(speaker) = engine().await else {
         return;

@@ -11,10 +11,19 @@ pub(super) struct InstalledVoice {
     pub(super) file: PathBuf,
 }
 
+impl InstalledVoice {
+    /// The language of its name.
+    pub(super) fn language(&self) -> &str {
+        language_of(&self.name).unwrap_or_default()
+    }
+}
+
 /// The usable voices by name, and the faults of others.
 #[derive(Debug, Default)]
 pub(super) struct Voices {
     found: Vec<InstalledVoice>,
+    /// The names of voices without a configuration.
+    incomplete: Vec<String>,
     pub(super) faults: Vec<String>,
 }
 
@@ -26,7 +35,9 @@ impl Voices {
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                voices.faults.push(format!("{}: {error}; scripts/get-voice fetches voices", folder.display()));
+                let fault =
+                    format!("{}: {error}; espeak-ng speaks; scripts/get-voice fetches voices", folder.display());
+                voices.faults.push(fault);
                 return voices;
             }
         };
@@ -39,6 +50,7 @@ impl Voices {
             } else if !configuration.is_file() {
                 let missing = configuration.file_name().unwrap_or_default().display();
                 voices.faults.push(format!("{}: its configuration {missing} is missing", file.display()));
+                voices.incomplete.push(name.to_owned());
             } else {
                 voices.found.push(InstalledVoice { name: name.to_owned(), file });
             }
@@ -51,6 +63,11 @@ impl Voices {
     /// The names of all.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.found.iter().map(|voice| voice.name.as_str())
+    }
+
+    /// Whether there are the weights of the voice of this name, and not its configuration.
+    pub(super) fn lacks_configuration(&self, name: &str) -> bool {
+        self.incomplete.iter().any(|incomplete| incomplete == name)
     }
 
     /// The voice of this name, or the first one of this language.

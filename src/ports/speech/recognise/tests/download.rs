@@ -176,6 +176,7 @@ fn other_bytes_never_get_the_models_name() {
     for manner in [Manner::Damaged, Manner::AnotherPage] {
         let (fine, said) = place.fetch(&[manner]);
         assert!(!fine && said.contains("wrong"), "{manner:?}: {said}");
+        assert!(said.trim_end().ends_with("the hub uses the included model, which knows English only"), "{said}");
         assert!(!place.file().exists() && !place.part().exists(), "{manner:?}");
     }
     // A damaged part is detected at the end, and is not continued again.
@@ -199,6 +200,8 @@ fn missing_requirements_are_reported() {
     for url in [format!("http://{closed}"), "http://models.invalid".to_owned()] {
         let (fine, said) = place.run("small", &url);
         assert!(!fine && said.contains("there is no network") && said.contains("another machine"), "{said}");
+        let last = said.lines().last().unwrap();
+        assert_eq!(last, "get-model: without small, the hub uses the included model, which knows English only");
     }
     assert!(!place.file().exists() && !place.part().exists());
     let (fine, said) = place.run("enormous", &place.url);

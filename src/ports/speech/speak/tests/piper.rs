@@ -76,7 +76,7 @@ async fn one_process_speaks_sentence_after_sentence() {
     let speaker = place.speaker();
     let sound = speaker.speak("Hello, \"Tom\"! Good night.", "en").await.unwrap();
     assert_eq!(seconds(&sound), 2.0);
-    let slow = Voice { name: VOICE, speed_percent: 50 };
+    let slow = Voice { speed_percent: 50, ..VOICE.into() };
     assert_eq!(seconds(&speaker.speak("bear", slow).await.unwrap()), 1.0);
     let asked: Vec<serde_json::Value> =
         place.lines("asked").iter().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -118,8 +118,8 @@ async fn a_language_without_a_voice_of_piper_is_spoken_by_espeak() {
 
 #[tokio::test]
 async fn espeak_goes_on_after_a_process_that_dies_in_the_middle_of_a_sentence() {
-    let place =
-        Place::new("read -r line; echo ok 16000 32000; cat tone; read -r line; echo ok 16000 32000; head -c 999 tone");
+    let dies = "read -r line; echo ok 16000 32000; cat tone; read -r line; echo ok 16000 32000; head -c 999 tone; exit";
+    let place = Place::new(&format!("[ $(wc -l < starts) -gt 1 ] || {{ {dies}; }}\n{GOOD}"));
     let speaker = place.speaker();
     let sound = speaker.speak("One bear. Two bears. Three bears.", "en").await.unwrap();
     assert_eq!(seconds(&sound), 2.0, "one second by Piper, two halves by espeak-ng");
@@ -146,6 +146,63 @@ async fn espeak_speaks_for_a_process_that_hangs() {
         assert!(started.elapsed() < Duration::from_secs(10));
         assert_eq!(place.lines("espeak.said").len(), 2);
     }
+}
+
+#[tokio::test]
+async fn a_process_that_hangs_with_a_loaded_voice_is_soon_replaced_in_the_background() {
+    // The first process hangs at its second sentence, the second one at once, the third one never.
+    let lines = format!(
+        "case $(wc -l < starts) in 1) read -r line; echo ok 16000 32000; cat tone; exec sleep 600;; 2) exec sleep 600;; esac
+         {GOOD}"
+    );
+    let mut place = Place::new(&lines);
+    place.settings.piper.as_mut().unwrap().timeout = Duration::from_secs(600);
+    let speaker = place.speaker();
+    assert_eq!(seconds(&speaker.speak("One bear.", "en").await.unwrap()), 1.0);
+    let started = Instant::now();
+    assert_eq!(seconds(&speaker.speak("Two bears.", "en").await.unwrap()), 0.5, "espeak-ng");
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+    // Another process is started without a further sentence; one that hangs lets no sentence wait.
+    let again = async {
+        while place.starts() < 2 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), again).await.unwrap();
+    let started = Instant::now();
+    assert_eq!(seconds(&speaker.speak("Three bears. Four bears.", "en").await.unwrap()), 1.0);
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_process_is_started_again_with_its_voice_before_the_next_sentence() {
+    let place = Place::new(&format!("[ $(wc -l < starts) -gt 1 ] || {{ read -r line; exit 1; }}\n{GOOD}"));
+    let speaker = place.speaker();
+    assert_eq!(seconds(&speaker.speak("One bear.", "en").await.unwrap()), 0.5, "espeak-ng");
+    let again = async {
+        while speaker.piper.as_ref().unwrap().resting_process_id().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), again).await.unwrap();
+    assert_eq!(place.lines("asked").len(), 1);
+    assert!(place.lines("asked")[0].contains("\"text\":\"\""), "the voice is loaded: {:?}", place.lines("asked"));
+    assert_eq!(seconds(&speaker.speak("Two bears.", "en").await.unwrap()), 1.0);
+    assert_eq!(place.starts(), 2);
+}
+
+#[tokio::test]
+async fn a_voice_that_is_not_installed_is_replaced_by_that_of_the_language() {
+    let place = Place::new(GOOD);
+    let speaker = place.speaker();
+    for name in ["de_DE-none-low", "fr_FR-none-low"] {
+        let absent = Voice { instead: "de", ..name.into() };
+        assert_eq!(seconds(&speaker.speak("Gute Nacht.", absent).await.unwrap()), 0.5);
+        assert!(place.lines("espeak.said").last().unwrap().starts_with("-v de "), "{:?}", place.lines("espeak.said"));
+        let fault = speaker.check_voice(absent).await.unwrap_err();
+        assert!(fault.contains(&format!("{name} is not installed")) && fault.contains("voice de, speaks"), "{fault}");
+    }
+    assert_eq!(place.starts(), 0);
 }
 
 #[tokio::test]
@@ -188,11 +245,14 @@ async fn a_refused_voice_is_named_and_the_process_goes_on() {
 #[tokio::test]
 async fn languages_that_espeak_speaks_beside_piper_are_named() {
     let place = Place::new(GOOD);
-    let wanted = ["en", "de", "de", VOICE];
+    let wanted = ["en", "de", "de", VOICE].map(Voice::from);
     assert_eq!(Vec::from_iter(place.speaker().without_piper(&wanted)), ["de"]);
     fs::remove_file(place.folder.path().join(format!("piper/voices/{VOICE}.onnx.json"))).unwrap();
     let speaker = place.speaker();
-    assert_eq!(Vec::from_iter(speaker.without_piper(&wanted)), ["de", "en", VOICE]);
+    assert_eq!(Vec::from_iter(speaker.without_piper(&wanted)), ["de", "en"]);
+    let fault = speaker.check_voice(VOICE).await.unwrap_err();
+    assert!(fault.contains(&format!("{VOICE} has no configuration {VOICE}.onnx.json; ")), "{fault}");
+    assert!(fault.contains("voice en, speaks instead"), "{fault}");
     assert!(speaker.faults()[0].contains("configuration"), "{:?}", speaker.faults());
 }
 
@@ -246,12 +306,12 @@ async fn installed(folder: Option<&Path>) -> Option<Speaker> {
 }
 
 #[tokio::test]
-async fn a_real_piper_speaks_and_is_started_again_after_it_was_killed() {
+async fn a_real_piper_speaks_and_is_started_again_after_it_was_killed_or_stopped() {
     let Some(speaker) = installed(None).await else { return };
     let line = speaker.check_voice("en").await.unwrap();
     assert!(line.starts_with("Piper, voice en_"), "{line}");
     let long = async |text: &str, percent| {
-        let voice = Voice { name: "en", speed_percent: percent };
+        let voice = Voice { speed_percent: percent, .."en".into() };
         speaker.speak(text, voice).await.unwrap().duration().as_secs_f64()
     };
     let usual = long("Good night, little bear.", 100).await;
@@ -261,19 +321,22 @@ async fn a_real_piper_speaks_and_is_started_again_after_it_was_killed() {
     // Markup and quotes are text.
     assert!(long("<speak>[[b@r]] \"bear\" \u{1}\\n</speak>", 100).await < 6.0);
 
-    let kill = || {
+    for signal in [rustix::process::Signal::KILL, rustix::process::Signal::STOP] {
         let resting = speaker.piper.as_ref().unwrap().resting_process_id().unwrap();
         let pid = rustix::process::Pid::from_raw(i32::try_from(resting).unwrap()).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
-    };
-    kill();
-    assert!(long("Good night, little bear.", 100).await > 0.5, "espeak-ng");
-    let again = async {
-        while speaker.check_voice("en").await.is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), again).await.unwrap();
+        rustix::process::kill_process(pid, signal).unwrap();
+        let start = Instant::now();
+        assert!(long("Good night, little bear.", 100).await > 0.5, "espeak-ng");
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(40), "long before the limit of 60 s: {signal:?} {took:?}");
+        let again = async {
+            while speaker.check_voice("en").await.is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), again).await.unwrap();
+        assert_ne!(speaker.piper.as_ref().unwrap().resting_process_id(), Some(resting), "{signal:?}");
+    }
 }
 
 #[tokio::test]
