@@ -38,8 +38,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// The time in which a process answers whose voice is loaded, before that for the text.
 const LOADED_MIN: Duration = Duration::from_secs(3);
-/// The time for a character until the process has spoken a sentence.
-const PACE_AT_FIRST: Duration = Duration::from_millis(50);
+/// The time for a character until it was measured.
+const PACE_AT_FIRST: Duration = Duration::from_millis(20);
 /// The work for any sentence, in characters.
 const WORK_MIN: usize = 20;
 
@@ -119,10 +119,44 @@ struct Process {
     child: Child,
     requests: ChildStdin,
     answers: BufReader<ChildStdout>,
+    measured: Measured,
+}
+
+/// What is known of a process by its answers.
+#[derive(Debug, Default)]
+struct Measured {
     /// The voices in its memory, the last used one last.
     loaded: VecDeque<PathBuf>,
-    /// The longest time that a character has taken.
+    /// The time that it takes for a character.
     pace: Option<Duration>,
+}
+
+impl Measured {
+    /// How long a sentence may take. A process that was stopped or hangs is noticed soon, and a slow machine has the time
+    /// that it needs.
+    fn limit(&self, sentence: &Sentence<'_>, most: Duration) -> Duration {
+        if !self.loaded.iter().any(|voice| voice == sentence.voice) {
+            return most;
+        }
+        let usual = self.pace.unwrap_or(PACE_AT_FIRST).saturating_mul(sentence.work());
+        (LOADED_MIN + usual.saturating_mul(2)).min(most)
+    }
+
+    /// Notes that a sentence was spoken, as `piper.py` notes its voice.
+    fn note(&mut self, sentence: &Sentence<'_>, took: Duration, voices_max: usize) {
+        let was_loaded = self.loaded.iter().any(|voice| voice == sentence.voice);
+        // Loading a voice takes long, and says nothing about the next sentence.
+        if was_loaded && !sentence.text.is_empty() {
+            let now = took / sentence.work();
+            // A slower pace counts at once. A faster one counts by and by: the machine may be busy again.
+            self.pace = Some(self.pace.filter(|pace| *pace > now).map_or(now, |pace| pace - (pace - now) / 4));
+        }
+        self.loaded.retain(|voice| voice != sentence.voice);
+        self.loaded.push_back(sentence.voice.to_owned());
+        if self.loaded.len() > voices_max {
+            self.loaded.pop_front();
+        }
+    }
 }
 
 /// A process, and its sound or the reason for which it refused the sentence.
@@ -258,40 +292,18 @@ impl Process {
             return Err(failed(io::Error::other("its input or output is missing")));
         };
         tracing::info!(folder = %settings.folder.display(), "Piper was started");
-        Ok(Self { child, requests, answers: BufReader::new(answers), loaded: VecDeque::new(), pace: None })
+        Ok(Self { child, requests, answers: BufReader::new(answers), measured: Measured::default() })
     }
 
     /// Itself with its answer, if it answers in time and still follows the protocol.
     async fn speak(mut self, sentence: &Sentence<'_>, settings: &PiperSettings) -> Spoken {
-        let limit = self.limit(sentence, settings.timeout);
+        let limit = self.measured.limit(sentence, settings.timeout);
         let start = Instant::now();
         let outcome = timeout(limit, self.ask(sentence)).await.map_err(|_| PiperError::TimedOut)??;
         if outcome.is_ok() {
-            self.note(sentence, start.elapsed(), settings.voices_max.max(1));
+            self.measured.note(sentence, start.elapsed(), settings.voices_max.max(1));
         }
         Ok((self, outcome))
-    }
-
-    /// How long a sentence may take. A process that was stopped or hangs is noticed soon, and a slow machine has the time
-    /// that it needs.
-    fn limit(&self, sentence: &Sentence<'_>, most: Duration) -> Duration {
-        if !self.loaded.iter().any(|voice| voice == sentence.voice) {
-            return most;
-        }
-        let usual = self.pace.unwrap_or(PACE_AT_FIRST).saturating_mul(sentence.work());
-        (LOADED_MIN + usual.saturating_mul(2)).min(most)
-    }
-
-    /// Notes that a sentence was spoken, as `piper.py` notes its voice.
-    fn note(&mut self, sentence: &Sentence<'_>, took: Duration, voices_max: usize) {
-        if !sentence.text.is_empty() {
-            self.pace = self.pace.max(Some(took / sentence.work()));
-        }
-        self.loaded.retain(|voice| voice != sentence.voice);
-        self.loaded.push_back(sentence.voice.to_owned());
-        if self.loaded.len() > voices_max {
-            self.loaded.pop_front();
-        }
     }
 
     async fn ask(&mut self, sentence: &Sentence<'_>) -> Result<Result<Sound, String>, PiperError> {
@@ -349,5 +361,43 @@ impl Process {
             Ok(Some(status)) => status.to_string(),
             _ => "it closed its output".into(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MOST: Duration = Duration::from_secs(10);
+
+    fn sentence<'s>(voice: &'s str, text: &'s str) -> Sentence<'s> {
+        Sentence { voice: Path::new(voice), text, length_scale: 1.0 }
+    }
+
+    #[test]
+    fn a_sentence_with_a_loaded_voice_has_time_in_proportion_to_its_length() {
+        let long = "a".repeat(80);
+        let (short, long) = (sentence("en", "a bear"), sentence("en", &long));
+        let mut measured = Measured::default();
+        assert_eq!(measured.limit(&short, MOST), MOST, "the voice has to be loaded");
+        measured.note(&short, Duration::from_secs(9), 2);
+        assert!(measured.limit(&short, MOST) < Duration::from_secs(5), "loading is no measure");
+        assert!(measured.limit(&long, MOST) > measured.limit(&short, MOST));
+
+        // A slow machine: 50 ms for a character.
+        measured.note(&long, Duration::from_secs(5), 2);
+        assert_eq!(measured.limit(&long, MOST), MOST, "3 s and twice 5 s are more than the limit");
+        assert_eq!(measured.limit(&sentence("en", ""), MOST), Duration::from_secs(5));
+        for _ in 0..20 {
+            measured.note(&long, Duration::from_secs(1), 2);
+        }
+        assert!(measured.limit(&long, MOST) < Duration::from_millis(5_200), "it was busy for a while");
+
+        // A voice that the process has dropped is loaded again.
+        for voice in ["de", "zh"] {
+            measured.note(&sentence(voice, ""), Duration::from_secs(1), 2);
+        }
+        assert_eq!(measured.limit(&short, MOST), MOST);
+        assert!(measured.limit(&sentence("de", ""), MOST) < MOST);
     }
 }
