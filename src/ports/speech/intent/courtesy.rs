@@ -4,19 +4,25 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::word::Word;
 
+/// The likeness above which a first word is the toy's name, so that what follows may begin a message.
+const SURELY_TOY: f64 = 0.7;
+
 /// The candidates for the core of a sentence: the sentence itself, the part after the toy's name or a greeting, and
 /// each of these without the toy's name at its end.
 ///
 /// Each with a flag whether it may start a message: "hi Tom, tell Tim …" addresses Tom, not the toy.
 pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Lexicon) -> Vec<(&'a [Word], bool)> {
-    let is_toy = |part: &[Word]| {
-        let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, Spelling::Loose) > 0.0;
+    let is_like = |part: &[Word], spelling: Spelling, least: f64| {
+        let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, spelling) > least;
         !part.is_empty() && part.len() == toy_name.len() && part.iter().zip(toy_name).all(alike)
     };
+    let is_toy = |part: &[Word]| is_like(part, Spelling::Loose, 0.0);
     let whole = without_courtesy(words, lexicon);
     let mut parts = vec![(whole, true)];
     if let Some((_, rest)) = whole.split_at_checked(toy_name.len()).filter(|(name, _)| is_toy(name)) {
-        parts.push((without_courtesy(rest, lexicon), true));
+        // Daddy is not Teddy.
+        let is_surely_toy = whole.get(..toy_name.len()).is_some_and(|name| is_like(name, Spelling::Strict, SURELY_TOY));
+        parts.push((without_courtesy(rest, lexicon), is_surely_toy));
     }
     if let Some(length) = lexicon.greetings.iter().filter_map(|greeting| starts_with(words, greeting)).max() {
         let rests = (length + 1..=length + 3).filter_map(|start| words.get(start..));

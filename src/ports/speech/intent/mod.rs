@@ -109,14 +109,15 @@ fn understand_text(transcript: &str, known: Known<'_>) -> Intent {
         .unwrap_or(Intent::Unknown)
 }
 
-/// The answer to "do you mean this one?": whether it is, if that is clear. The name itself is a yes.
+/// The answer to "do you mean this one?": whether it is, if that is clear. The name itself is a yes, but not a sentence with
+/// the name: "no, not the bear" and "tell me a story about a bear" begin no message to a friend Bear.
 pub fn confirm(transcript: &str, names: &Names, index: usize) -> Option<bool> {
     let lexicon = names.lexicon;
     let spoken = word::words(&text::normalise(transcript), lexicon);
     if let Some(answer) = Phrases::of(lexicon).answer(&spoken) {
         return Some(answer);
     }
-    let is_named = matches!(names.only(index, index).find(&spoken, Anchor::Anywhere), Found::One(_));
+    let is_named = matches!(names.only(index, index).find_in_answer(&spoken), Found::One(_));
     is_named.then_some(true)
 }
 
@@ -139,7 +140,10 @@ pub fn draft(transcript: &str, language: &Language) -> Option<DraftWish> {
 pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
     let lexicon = names.lexicon;
     let spoken = word::words(&text::normalise(transcript), lexicon);
-    match names.only(first, second).find(&spoken, Anchor::Anywhere) {
+    let asked = names.only(first, second);
+    // A wrong song does no harm.
+    let found = if asked.are_titles() { asked.find(&spoken, Anchor::Anywhere) } else { asked.find_in_answer(&spoken) };
+    match found {
         Found::One(index) | Found::Unsure(index) => Some(index),
         Found::Two(..) | Found::None => {
             Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second })

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use super::courtesy::without_courtesy;
 use super::lexicon::Lexicon;
 use super::score::{self, Joined, Spelling};
 use super::text;
@@ -95,6 +96,8 @@ pub(super) enum Anchor {
     /// At the start, behind "my friend" and the like.
     AtStart,
     Anywhere,
+    /// All of the words are the name.
+    Whole,
 }
 
 /// Some of the words that were said, side by side.
@@ -145,6 +148,11 @@ impl Names {
         Self { lexicon: self.lexicon, forms, written: Vec::new(), parts_count: self.parts_count }
     }
 
+    /// Whether these are titles, and not friends.
+    pub(super) fn are_titles(&self) -> bool {
+        self.parts_count
+    }
+
     /// The number of names.
     pub(super) fn count(&self) -> usize {
         self.written.len()
@@ -163,6 +171,7 @@ impl Names {
         let starts = match place {
             Anchor::AtStart => self.before_name(spoken) + 1,
             Anchor::Anywhere => spoken.len(),
+            Anchor::Whole => 1,
         };
         let windows: Vec<Window> = (0..starts.min(spoken.len()))
             .flat_map(|start| (1..=longest).map_while(move |length| Some((start, spoken.get(start..start + length)?))))
@@ -176,7 +185,8 @@ impl Names {
             let by_window = windows
                 .iter()
                 .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
-                .filter(|window| place == Anchor::Anywhere || window.may_begin(form))
+                .filter(|window| place != Anchor::AtStart || window.may_begin(form))
+                .filter(|window| place != Anchor::Whole || window.length == spoken.len())
                 .map(|window| {
                     // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle.
                     let is_noun = window.is_noun && form.words.len() == 1;
@@ -198,6 +208,17 @@ impl Names {
             }
         });
         decide(scores)
+    }
+
+    /// The name that was the answer to a question, and nothing else but courtesy and "I mean" or the like.
+    pub(super) fn find_in_answer(&self, spoken: &[Word]) -> Found {
+        let spoken = without_courtesy(spoken, self.lexicon);
+        let before = spoken.iter().take_while(|word| self.lexicon.before_answer.contains(&word.text)).count();
+        // A friend may be called as one of these words.
+        let starts = (0..=before.min(spoken.len().saturating_sub(1))).rev();
+        let named =
+            starts.filter_map(|start| spoken.get(start..)).filter(|part| !part.iter().any(|word| word.is_retraction));
+        named.map(|part| self.find(part, Anchor::Whole)).find(|found| *found != Found::None).unwrap_or(Found::None)
     }
 
     /// The title that was said without any "play": all the words are like it, or they begin with a long one.

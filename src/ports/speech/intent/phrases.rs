@@ -49,8 +49,8 @@ pub(super) struct Phrase {
 pub(super) struct Slot<'a> {
     pub(super) words: &'a [Word],
     pub(super) likeness: f64,
-    /// The phrase was said with its last word, and nothing is taken back. "Can I talk, may I" is no message to May without a
-    /// question, and "call Anna, no, call Tom" none to Anna.
+    /// The phrase was said with all its words, and nothing is taken back. "Can I talk, may I" is no message to May without a
+    /// question, "I talk to Grandma every day" none to Grandma, and "call Anna, no, call Tom" none to Anna.
     pub(super) is_clear: bool,
 }
 
@@ -95,7 +95,14 @@ impl Phrase {
         let is_last = |said: &Word, wanted: &Word| said.code == wanted.code && said.vowels == wanted.vowels;
         let has_last =
             last.is_none_or(|said| said.is_chinese || self.before.last().is_some_and(|wanted| is_last(said, wanted)));
-        let is_clear = has_last && !words.iter().take(DENIAL_WITHIN).any(|word| word.is_retraction);
+        let alike = |(said, wanted): (&Word, &Word)| said.is_chinese || said.code == wanted.code;
+        let said = sentence.get(..start)?;
+        let has_all = said.len() == self.before.len() && said.iter().zip(&self.before).all(alike);
+        let is_chinese = said.iter().any(|word| word.is_chinese);
+        // "Tell Anna I am not well" has a message behind the name.
+        let taken_back_within = if self.is_explicit { usize::MAX } else { DENIAL_WITHIN };
+        let is_taken_back = rest.iter().take(taken_back_within).any(|word| word.is_retraction);
+        let is_clear = has_last && (has_all || is_chinese) && !is_taken_back;
         Some(Slot { words, likeness, is_clear })
     }
 

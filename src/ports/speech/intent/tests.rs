@@ -273,6 +273,99 @@ fn a_name_that_is_only_like_another_is_asked_about() {
     }
 }
 
+/// The sentences are a tester's, after the question whether a message is for Bear, or for Mia or May.
+#[test]
+fn only_the_name_alone_is_an_answer_with_a_name() {
+    let bear = Names::of_friends(&ENGLISH, [FriendNames { remark: "Bear", nickname: "", toy_name: "" }]);
+    for said in [
+        "no not the bear",
+        "not the bear",
+        "no i do not want the bear",
+        "i do not want to talk to bear",
+        "no please not bear",
+        "never bear",
+        "forget about bear",
+        "who is bear",
+        "i can not bear it",
+        "the bear is in the zoo",
+        "tell me a story about a bear",
+        "play the bear song",
+        "call anna and bear",
+        "send a message to tom but not to bear",
+        "no send a message to anna not bear",
+    ] {
+        assert_ne!(confirm(said, &bear, 0), Some(true), "{said}");
+    }
+    for said in ["bear", "the bear", "to my bear", "it is for bear", "yes bear", "bear please"] {
+        assert_eq!(confirm(said, &bear, 0), Some(true), "{said}");
+    }
+    let friends = ["Mia", "May"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
+    let friends = Names::of_friends(&ENGLISH, friends);
+    for said in [
+        "neither mia nor may",
+        "may i have a banana",
+        "it may rain",
+        "in may it is my birthday",
+        "not mia",
+        "maybe",
+        "never may",
+        "mia and may",
+    ] {
+        assert_eq!(choose(said, &friends, 0, 1), None, "{said}");
+    }
+    for (said, index) in [("mia", 0), ("may please", 1), ("i mean mia", 0), ("to may", 1), ("the first one", 0)] {
+        assert_eq!(choose(said, &friends, 0, 1), Some(index), "{said}");
+    }
+}
+
+/// A tester's sentences: each began a message.
+#[test]
+fn a_request_that_is_none_or_is_taken_back_or_names_another_is_asked_about() {
+    for (said, friend) in [
+        ("send a message to martina", "Martin"),
+        ("call roberta", "Robert"),
+        ("send a message to gabriela", "Gabriel"),
+        ("send a message to juliana", "Julian"),
+        ("send a message to christine", "Christina"),
+        ("send a message to zara", "Sara"),
+        ("send a message to dina", "Tina"),
+        ("i talk to grandma every day", "Grandma"),
+        ("i speak to grandma on sundays", "Grandma"),
+        ("i send a message to grandma every day", "Grandma"),
+        ("i want it to talk to anna", "Anna"),
+        ("let it talk to anna", "Anna"),
+        ("i want nobody to send a message to anna", "Anna"),
+        ("i want mummy to send a message to anna", "Anna"),
+        ("i almost want to send a message to anna", "Anna"),
+        ("i want to sneak to grandma", "Grandma"),
+        ("can i sneak to anna", "Anna"),
+        ("send a message to grandma oh wait please don't", "Grandma"),
+        ("i want to talk to grandma but mummy said no", "Grandma"),
+        ("i want to talk to grandma but i can not", "Grandma"),
+        ("send a message to anna oh wait to jack", "Anna"),
+        ("send a message to anna i mean to jack", "Anna"),
+        ("send a message to anna stop", "Anna"),
+        ("call grandma just kidding", "Grandma"),
+        ("send a message to rose or maybe not", "Rose"),
+    ] {
+        let intent = understood(said, &[friend]);
+        assert_ne!(intent, Intent::Message(0), "{said}");
+    }
+    for (said, friend) in [
+        ("send a message to martin", "Martin"),
+        ("i want to talk to grandma", "Grandma"),
+        ("can i talk to anna", "Anna"),
+        ("tell grandma i love her", "Grandma"),
+    ] {
+        assert_eq!(understood(said, &[friend]), Intent::Message(0), "{said}");
+    }
+    let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Anna", nickname: "", toy_name: "" }]);
+    let titles = Names::of_titles(&ENGLISH, []);
+    let known = Known { titles: &titles, friends: &friends, toy_name: "Teddy", is_sure: true, likely: &[] };
+    assert_eq!(understand("teddy send a message to anna", known), Intent::Message(0));
+    assert_ne!(understand("daddy send a message to anna", known), Intent::Message(0));
+}
+
 /// Recognised by the included model: "call a taxi", "talk to me slowly", "tell us the news" and "a message for me is here".
 /// One part of each name was uncertain.
 #[test]

@@ -88,7 +88,14 @@ pub static GERMAN: Language = Language {
             "sollen", "musst", "kann", "gesagt", "sagt", "sagte", "ruft", "rief", "schickt", "schrieb", "gestern",
         ],
         negations: &["nicht", "nie", "niemals", "kein", "keine", "keinen"],
-        retractions: &["nein"],
+        retractions: &[
+            "nein", "nicht", "nie", "niemals", "kein", "keine", "keinen", "doch", "halt", "stopp", "warte", "aber",
+            "lieber", "oder",
+        ],
+        before_answer: &[
+            "an", "für", "mit", "zu", "der", "die", "das", "den", "dem", "mein", "meine", "meinen", "meinte", "ich", "es",
+            "ist", "ja",
+        ],
         courtesy_before: &[
             "hey", "hi", "hallo", "ok", "okay", "ähm", "äh", "hm", "hmm", "oh", "ach", "also", "na", "na gut", "du",
             "und", "dann", "so", "ja", "komm", "los", "guten morgen", "guten tag", "guten abend", "entschuldigung",

@@ -74,7 +74,13 @@ pub static ENGLISH: Language = Language {
             "went", "told", "sent",
         ],
         negations: &[],
-        retractions: &["no", "not", "never"],
+        retractions: &[
+            "no", "not", "never", "nobody", "stop", "cancel", "wait", "mean", "meant", "kidding", "joking", "maybe",
+            "actually", "instead", "forget", "but", "or",
+        ],
+        before_answer: &[
+            "to", "for", "the", "my", "friend", "i", "mean", "meant", "it", "that", "is", "yes", "yeah", "with",
+        ],
         courtesy_before: &[
             "please", "hey", "hi", "hello", "ok", "okay", "um", "uh", "er", "erm", "hm", "hmm", "oh", "excuse me",
             "ah", "well", "so", "and", "now", "then", "can you", "could you", "will you", "would you",

@@ -105,6 +105,8 @@ pub(super) struct SmallWords {
     pub(super) negations: &'static [&'static str],
     /// Words behind a friend's name by which a child may take it back, so that the hub asks: "call Anna, no, call Tom".
     pub(super) retractions: &'static [&'static str],
+    /// Words before a name that is the whole answer to a question: "I mean Tom".
+    pub(super) before_answer: &'static [&'static str],
     /// Words of courtesy and fillers before the command.
     pub(super) courtesy_before: &'static [&'static str],
     /// Words of courtesy and fillers after the command.

@@ -49,7 +49,8 @@ pub static CHINESE: Language = Language {
         ],
         turning: &["不", "没", "别", "他", "她", "谁", "为", "昨"],
         negations: &[],
-        retractions: &[],
+        retractions: &["不", "没", "别"],
+        before_answer: &["给", "是", "对", "我", "的", "说", "要"],
         courtesy_before: &[
             "请", "请你", "帮我", "麻烦", "麻烦你", "你能", "你可以", "你能不能", "能不能", "可以", "可不可以", "嗯",
             "喂", "嗨", "你好", "那个", "哎", "我们来", "我们",
