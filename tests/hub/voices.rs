@@ -363,7 +363,8 @@ fn server_of_a_voice(sent: usize) -> (String, [String; 2]) {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let lines = BufReader::new(&stream).lines().map_while(Result::ok).take_while(|line| !line.is_empty());
-            let is_configuration = lines.fold(false, |found, line| found || line.contains(".json HTTP"));
+            let lines: Vec<String> = lines.collect();
+            let is_configuration = lines.iter().any(|line| line.contains(".json HTTP"));
             let (body, sent) = if is_configuration { (&b"{}"[..], 2) } else { (&weights[..], sent) };
             let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
             // The client may close the connection first.
