@@ -19,10 +19,9 @@ pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Le
     let is_toy = |part: &[Word]| is_like(part, Spelling::Loose, 0.0);
     let whole = without_courtesy(words, lexicon);
     let mut parts = vec![(whole, true)];
-    if let Some((_, rest)) = whole.split_at_checked(toy_name.len()).filter(|(name, _)| is_toy(name)) {
+    if let Some((name, rest)) = whole.split_at_checked(toy_name.len()).filter(|(name, _)| is_toy(name)) {
         // Daddy is not Teddy.
-        let is_surely_toy = whole.get(..toy_name.len()).is_some_and(|name| is_like(name, Spelling::Strict, SURELY_TOY));
-        parts.push((without_courtesy(rest, lexicon), is_surely_toy));
+        parts.push((without_courtesy(rest, lexicon), is_like(name, Spelling::Strict, SURELY_TOY)));
     }
     if let Some(length) = lexicon.greetings.iter().filter_map(|greeting| starts_with(words, greeting)).max() {
         let rests = (length + 1..=length + 3).filter_map(|start| words.get(start..));

@@ -140,10 +140,7 @@ pub fn draft(transcript: &str, language: &Language) -> Option<DraftWish> {
 pub fn choose(transcript: &str, names: &Names, first: usize, second: usize) -> Option<usize> {
     let lexicon = names.lexicon;
     let spoken = word::words(&text::normalise(transcript), lexicon);
-    let asked = names.only(first, second);
-    // A wrong song does no harm.
-    let found = if asked.are_titles() { asked.find(&spoken, Anchor::Anywhere) } else { asked.find_in_answer(&spoken) };
-    match found {
+    match names.only(first, second).find_in_answer(&spoken) {
         Found::One(index) | Found::Unsure(index) => Some(index),
         Found::Two(..) | Found::None => {
             Phrases::of(lexicon).choice(&spoken, lexicon).map(|is_first| if is_first { first } else { second })

@@ -148,11 +148,6 @@ impl Names {
         Self { lexicon: self.lexicon, forms, written: Vec::new(), parts_count: self.parts_count }
     }
 
-    /// Whether these are titles, and not friends.
-    pub(super) fn are_titles(&self) -> bool {
-        self.parts_count
-    }
-
     /// The number of names.
     pub(super) fn count(&self) -> usize {
         self.written.len()
@@ -210,14 +205,17 @@ impl Names {
         decide(scores)
     }
 
-    /// The name that was the answer to a question, and nothing else but courtesy and "I mean" or the like.
+    /// The name that was the answer to a question: a friend's with nothing else but courtesy and "I mean" or the like, and a
+    /// title's anywhere, as a wrong song does no harm.
     pub(super) fn find_in_answer(&self, spoken: &[Word]) -> Found {
+        if self.parts_count {
+            return self.find(spoken, Anchor::Anywhere);
+        }
         let spoken = without_courtesy(spoken, self.lexicon);
         let before = spoken.iter().take_while(|word| self.lexicon.before_answer.contains(&word.text)).count();
         // A friend may be called as one of these words.
         let starts = (0..=before.min(spoken.len().saturating_sub(1))).rev();
-        let named =
-            starts.filter_map(|start| spoken.get(start..)).filter(|part| !part.iter().any(|word| word.is_retraction));
+        let named = starts.filter_map(|start| spoken.get(start..)).filter(|part| !part.iter().any(Word::takes_back));
         named.map(|part| self.find(part, Anchor::Whole)).find(|found| *found != Found::None).unwrap_or(Found::None)
     }
 

@@ -71,7 +71,8 @@ impl Phrase {
     pub(super) fn slot<'a>(&self, sentence: &'a [Word]) -> Option<Slot<'a>> {
         let spelling = if matches!(self.meaning, Meaning::Friend(_)) { Spelling::Strict } else { Spelling::Loose };
         let (start, before) = best_length(sentence, &self.before, spelling)?;
-        let last = sentence.get(..start)?.last();
+        let begun = sentence.get(..start)?;
+        let last = begun.last();
         if last.is_some_and(|said| !self.ends_as_needed(said)) {
             return None;
         }
@@ -95,13 +96,11 @@ impl Phrase {
         let is_last = |said: &Word, wanted: &Word| said.code == wanted.code && said.vowels == wanted.vowels;
         let has_last =
             last.is_none_or(|said| said.is_chinese || self.before.last().is_some_and(|wanted| is_last(said, wanted)));
-        let alike = |(said, wanted): (&Word, &Word)| said.is_chinese || said.code == wanted.code;
-        let said = sentence.get(..start)?;
-        let has_all = said.len() == self.before.len() && said.iter().zip(&self.before).all(alike);
-        let is_chinese = said.iter().any(|word| word.is_chinese);
+        let has_all = begun.iter().map(|said| &said.code).eq(self.before.iter().map(|wanted| &wanted.code));
+        let is_chinese = begun.iter().any(|word| word.is_chinese);
         // "Tell Anna I am not well" has a message behind the name.
         let taken_back_within = if self.is_explicit { usize::MAX } else { DENIAL_WITHIN };
-        let is_taken_back = rest.iter().take(taken_back_within).any(|word| word.is_retraction);
+        let is_taken_back = rest.iter().take(taken_back_within).any(Word::takes_back);
         let is_clear = has_last && (has_all || is_chinese) && !is_taken_back;
         Some(Slot { words, likeness, is_clear })
     }

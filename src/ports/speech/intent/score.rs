@@ -40,6 +40,9 @@ impl Spelling {
     }
 }
 
+/// From this likeness of its letters on, a name with the same first and last letter is this one and no other.
+const SAME_NAME_SPELLING_MIN: f64 = 0.85;
+
 /// The weight of a word of a phrase that matches only by sound.
 const MISHEARD: f64 = 0.9;
 
@@ -51,9 +54,6 @@ const SAME_LETTERS_MIN: f64 = 0.92;
 
 /// More than any phrase weighs.
 const NEVER: f64 = 1000.0;
-
-/// From this likeness of its letters on, a name with the same first and last letter is this one and no other.
-const SAME_NAME_SPELLING_MIN: f64 = 0.85;
 
 /// Words joined, ready to be compared as a whole.
 #[derive(Debug, Clone, PartialEq)]

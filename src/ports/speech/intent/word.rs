@@ -65,6 +65,11 @@ impl Word {
         }
     }
 
+    /// Whether a child may take back with it what it said before, or deny it.
+    pub(super) fn takes_back(&self) -> bool {
+        self.is_retraction || self.is_negation
+    }
+
     /// Whether it carries meaning of its own.
     pub(super) fn is_heavy(&self) -> bool {
         self.weight >= 1.0

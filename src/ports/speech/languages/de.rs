@@ -88,10 +88,7 @@ pub static GERMAN: Language = Language {
             "sollen", "musst", "kann", "gesagt", "sagt", "sagte", "ruft", "rief", "schickt", "schrieb", "gestern",
         ],
         negations: &["nicht", "nie", "niemals", "kein", "keine", "keinen"],
-        retractions: &[
-            "nein", "nicht", "nie", "niemals", "kein", "keine", "keinen", "doch", "halt", "stopp", "warte", "aber",
-            "lieber", "oder",
-        ],
+        retractions: &["nein", "doch", "halt", "stopp", "warte", "aber", "lieber", "oder"],
         before_answer: &[
             "an", "für", "mit", "zu", "der", "die", "das", "den", "dem", "mein", "meine", "meinen", "meinte", "ich", "es",
             "ist", "ja",
