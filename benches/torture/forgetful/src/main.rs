@@ -29,6 +29,16 @@ fn mount(tree: &Arc<Mutex<Tree>>, at: &PathBuf) -> std::io::Result<BackgroundSes
     spawn_mount(Disk::new(Arc::clone(tree)), at, &config)
 }
 
+/// Unmounts and waits for the end of the file system's thread.
+fn unmount(mounted: BackgroundSession) -> std::io::Result<()> {
+    match mounted.umount_and_join() {
+        // The kernel fails a read of the device with it when the unmount comes while a request is being handed over.
+        // Both the end of the connection and the unmount are complete then.
+        Err(error) if error.raw_os_error() == Some(libc::ECONNABORTED) => Ok(()),
+        result => result,
+    }
+}
+
 fn serve(at: PathBuf, journal: bool) -> std::io::Result<()> {
     let tree = Arc::new(Mutex::new(Tree::new(journal)));
     let lock = || tree.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -46,9 +56,7 @@ fn serve(at: PathBuf, journal: bool) -> std::io::Result<()> {
             }
             "lose" | "lose-torn" => {
                 // A new mount: the kernel must not serve lost data from its cache.
-                if let Some(mounted) = mounted.take() {
-                    mounted.umount_and_join()?;
-                }
+                mounted.take().map_or(Ok(()), unmount)?;
                 let lost = lock().lose((order == "lose-torn").then_some(seed));
                 mounted = Some(mount(&tree, &at)?);
                 answer(&format!("lost {} names, {} files were not whole", lost.names, lost.files))?;
@@ -56,10 +64,7 @@ fn serve(at: PathBuf, journal: bool) -> std::io::Result<()> {
             _ => answer("keep, lose SEED or lose-torn SEED")?,
         }
     }
-    match mounted {
-        Some(mounted) => mounted.umount_and_join(),
-        None => Ok(()),
-    }
+    mounted.map_or(Ok(()), unmount)
 }
 
 fn main() -> ExitCode {
