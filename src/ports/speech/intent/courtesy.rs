@@ -4,7 +4,7 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::word::Word;
 
-/// The likeness above which a first word is the toy's name, so that what follows may begin a message.
+/// The likeness above which a word is the toy's name, so that the rest of the sentence may begin a message.
 const SURELY_TOY: f64 = 0.7;
 
 /// The candidates for the core of a sentence: the sentence itself, the part after the toy's name or a greeting, and
@@ -12,16 +12,13 @@ const SURELY_TOY: f64 = 0.7;
 ///
 /// Each with a flag whether it may start a message: "hi Tom, tell Tim …" addresses Tom, not the toy.
 pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Lexicon) -> Vec<(&'a [Word], bool)> {
-    let is_like = |part: &[Word], spelling: Spelling, least: f64| {
-        let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, spelling) > least;
-        !part.is_empty() && part.len() == toy_name.len() && part.iter().zip(toy_name).all(alike)
-    };
-    let is_toy = |part: &[Word]| is_like(part, Spelling::Loose, 0.0);
+    let is_toy = |part: &[Word]| is_toy_name(part, toy_name, Spelling::Loose, 0.0);
+    // Daddy is not Teddy.
+    let is_surely_toy = |part: &[Word]| is_toy_name(part, toy_name, Spelling::Strict, SURELY_TOY);
     let whole = without_courtesy(words, lexicon);
     let mut parts = vec![(whole, true)];
     if let Some((name, rest)) = whole.split_at_checked(toy_name.len()).filter(|(name, _)| is_toy(name)) {
-        // Daddy is not Teddy.
-        parts.push((without_courtesy(rest, lexicon), is_like(name, Spelling::Strict, SURELY_TOY)));
+        parts.push((without_courtesy(rest, lexicon), is_surely_toy(name)));
     }
     if let Some(length) = lexicon.greetings.iter().filter_map(|greeting| starts_with(words, greeting)).max() {
         let rests = (length + 1..=length + 3).filter_map(|start| words.get(start..));
@@ -29,11 +26,23 @@ pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Le
     }
     let without_name = parts.clone().into_iter().filter_map(|(part, may_message)| {
         let (rest, name) = part.split_at_checked(part.len().checked_sub(toy_name.len())?)?;
-        is_toy(name).then_some((without_courtesy(rest, lexicon), may_message))
+        is_toy(name).then(|| (without_courtesy(rest, lexicon), may_message && is_surely_toy(name)))
     });
     parts.extend(without_name);
     parts.retain(|(part, _)| !part.is_empty());
     parts
+}
+
+/// Whether a sentence has more than words of courtesy and the toy's name.
+pub(super) fn says_something(words: &[Word], toy_name: &[Word], lexicon: &Lexicon) -> bool {
+    let rest = without_courtesy(words, lexicon);
+    !rest.is_empty() && !is_toy_name(rest, toy_name, Spelling::Strict, SURELY_TOY)
+}
+
+/// Whether words are like the toy's name, each by more than `least`.
+fn is_toy_name(words: &[Word], toy_name: &[Word], spelling: Spelling, least: f64) -> bool {
+    let alike = |(said, name): (&Word, &Word)| score::word_likeness(said, name, spelling) > least;
+    !words.is_empty() && words.len() == toy_name.len() && words.iter().zip(toy_name).all(alike)
 }
 
 /// A sentence without the words of courtesy around it.

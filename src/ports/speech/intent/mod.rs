@@ -8,9 +8,10 @@
 //! Each file uses those before it: `text` (letters, sentences, tokens), `lexicon` (the languages' small words),
 //! `numbers`, `word`, `score`, then `courtesy`, `names` and `phrases`.
 //!
-//! A child's message must not be sent to the wrong person. So a message needs a phrase of the table at the beginning of
-//! a sentence, with the name at its place; a name that is only mentioned starts no message. If the name may be another
-//! one, or another word, the hub asks first.
+//! A child's message must not be sent to the wrong person. So a message begins at once only if all that was said is a phrase
+//! of the table with a friend's name at its place, but for courtesy and the toy's name. If a phrase at the beginning of a
+//! sentence lacks a word, if anything else was said, or if the name may be another one or another word, the hub asks first.
+//! A name that is only mentioned starts no message.
 
 mod closest;
 mod courtesy;
@@ -102,11 +103,23 @@ fn understand_text(transcript: &str, known: Known<'_>) -> Intent {
     let clauses = text::clauses(&text);
     let by_sentence = sentences.iter().filter(|_| sentences.len() > 1).map(|part| (part, true));
     let by_comma = clauses.iter().filter(|_| clauses.len() > sentences.len()).map(|part| (part, false));
-    by_sentence
+    let intent = by_sentence
         .chain(by_comma)
         .map(|(part, may_message)| understand_one(part, known, may_message))
-        .find(|intent| *intent != Intent::Unknown)
-        .unwrap_or(Intent::Unknown)
+        .find(|intent| *intent != Intent::Unknown);
+    match intent {
+        Some(Intent::Message(friend)) if sentences.iter().filter(|part| says_something(part, known)).count() > 1 => {
+            Intent::ConfirmFriend(friend)
+        }
+        intent => intent.unwrap_or(Intent::Unknown),
+    }
+}
+
+/// Whether a sentence has more than courtesy and the toy's name.
+fn says_something(text: &str, known: Known<'_>) -> bool {
+    let lexicon = known.titles.lexicon;
+    let toy_name = word::words(&text::normalise(known.toy_name), lexicon);
+    courtesy::says_something(&word::words(text, lexicon), &toy_name, lexicon)
 }
 
 /// The answer to "do you mean this one?": whether it is, if that is clear. The name itself is a yes, but not a sentence with
@@ -159,11 +172,16 @@ fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
     let toy_name = word::words(&text::normalise(known.toy_name), lexicon);
     let mut undecided = Intent::Unknown;
     for (part, is_to_toy) in courtesy::parts_meant(&spoken, &toy_name, lexicon) {
-        match understand_words(part, known, may_message && is_to_toy) {
-            Intent::Unknown => {}
+        match (understand_words(part, known, may_message && is_to_toy), undecided) {
+            (Intent::Unknown, _) => {}
+            // Without the toy's name at its end a request may be clear.
+            (Intent::Message(friend), Intent::ConfirmFriend(asked)) if friend == asked => {
+                return Intent::Message(friend);
+            }
+            (_, Intent::ConfirmFriend(_)) => {}
             // Something better may follow a greeting: "hello teddy, …".
-            intent @ (Intent::NoSuchTitle | Intent::NoSuchFriend) => undecided = intent,
-            intent => return intent,
+            (intent @ (Intent::NoSuchTitle | Intent::NoSuchFriend | Intent::ConfirmFriend(_)), _) => undecided = intent,
+            (intent, _) => return intent,
         }
     }
     undecided

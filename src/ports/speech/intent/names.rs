@@ -105,8 +105,10 @@ struct Window<'a> {
     first: &'a Word,
     length: usize,
     joined: Joined,
-    /// It follows an article.
+    /// It follows an article or the like.
     is_noun: bool,
+    /// No other words follow.
+    is_last: bool,
 }
 
 impl Window<'_> {
@@ -172,8 +174,15 @@ impl Names {
             .flat_map(|start| (1..=longest).map_while(move |length| Some((start, spoken.get(start..start + length)?))))
             .filter_map(|(start, words)| {
                 let before = start.checked_sub(1).and_then(|before| spoken.get(before));
-                let is_noun = before.is_some_and(|word| self.lexicon.articles.contains(&word.text));
-                Some(Window { first: words.first()?, length: words.len(), joined: Joined::new(words), is_noun })
+                let is_noun = before.is_some_and(|word| self.lexicon.before_noun.contains(&word.text));
+                let is_last = start + words.len() == spoken.len();
+                Some(Window {
+                    first: words.first()?,
+                    length: words.len(),
+                    joined: Joined::new(words),
+                    is_noun,
+                    is_last,
+                })
             })
             .collect();
         let scores = self.forms.iter().map(|form| {
@@ -183,10 +192,11 @@ impl Names {
                 .filter(|window| place != Anchor::AtStart || window.may_begin(form))
                 .filter(|window| place != Anchor::Whole || window.length == spoken.len())
                 .map(|window| {
-                    // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle.
-                    let is_noun = window.is_noun && form.words.len() == 1;
-                    let may_be_a_word = place == Anchor::AtStart && (is_noun || form.is_small());
-                    let is_the_same = score::is_the_same(&window.joined, &form.joined) && !may_be_a_word;
+                    // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle, and
+                    // "Jack Frost" is not Jack.
+                    let may_be_other = window.is_noun && !form.is_relative() || form.is_small() || !window.is_last;
+                    let is_other = place == Anchor::AtStart && may_be_other;
+                    let is_the_same = score::is_the_same(&window.joined, &form.joined) && !is_other;
                     (form.likeness(&window.joined), window.length, is_the_same)
                 })
                 .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -301,6 +311,11 @@ impl Form {
     /// Whether it has only words of which a sentence has many, too, such as Will or You.
     fn is_small(&self) -> bool {
         self.words.iter().all(|word| word.is_small)
+    }
+
+    /// Whether it begins with a word for a relative.
+    fn is_relative(&self) -> bool {
+        self.words.first().is_some_and(|word| is_kin(&word.text))
     }
 
     fn likeness(&self, spoken: &Joined) -> f64 {

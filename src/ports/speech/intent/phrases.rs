@@ -42,6 +42,8 @@ pub(super) struct Phrase {
     needs_last: bool,
     /// The phrase asks for a message in so many words that it was hardly another sentence.
     pub(super) is_explicit: bool,
+    /// The phrase may be a request or a statement.
+    is_doubtful: bool,
 }
 
 /// The words in the place of the name or number, and how well the words around it fit.
@@ -49,21 +51,21 @@ pub(super) struct Phrase {
 pub(super) struct Slot<'a> {
     pub(super) words: &'a [Word],
     pub(super) likeness: f64,
-    /// The phrase was said with all its words, and nothing is taken back. "Can I talk, may I" is no message to May without a
-    /// question, "I talk to Grandma every day" none to Grandma, and "call Anna, no, call Tom" none to Anna.
+    /// The phrase was said with all its words, and no other words follow it. "Can I talk, may I" is no message to May without
+    /// a question.
     pub(super) is_clear: bool,
 }
 
 impl Phrase {
     fn new(meaning: Meaning, text: &str, lexicon: &Lexicon) -> Self {
-        let is_explicit = text.starts_with('*');
-        let text = text.trim_start_matches('*');
+        let (is_explicit, is_doubtful) = (text.starts_with('*'), text.starts_with('?'));
+        let text = text.trim_start_matches(['*', '?']);
         let (before, after) = text.split_once(['…', '#']).unwrap_or((text, ""));
         let needs_last = before.trim_end().ends_with('!');
         let words = |part: &str| word::words(&text::normalise(part), lexicon);
         let before = words(before);
         let letters = before.iter().map(|word| word.text.as_str()).collect();
-        Self { meaning, before, letters, after: words(after), needs_last, is_explicit }
+        Self { meaning, before, letters, after: words(after), needs_last, is_explicit, is_doubtful }
     }
 
     /// The position of the name or number in `sentence`: after the phrase's first part, at the beginning of the
@@ -79,12 +81,12 @@ impl Phrase {
         // "number number ten": the last word was only said twice.
         let repeats = sentence.get(start..)?.iter().take_while(|word| last.is_some_and(|last| last.text == word.text));
         let rest = sentence.get(start + repeats.count()..)?;
-        let (words, likeness) = if self.after.is_empty() {
-            (rest, before)
+        let (words, end, likeness) = if self.after.is_empty() {
+            (rest, rest, before)
         } else {
             (1..rest.len()).find_map(|length| {
                 let (_, after) = best_length(rest.get(length..)?, &self.after, spelling)?;
-                Some((rest.get(..length)?, (before + after) / 2.0))
+                Some((rest.get(..length)?, rest.get(length..)?, (before + after) / 2.0))
             })?
         };
         // Behind a name that ends the phrase, a message may follow in which anything is denied.
@@ -96,12 +98,12 @@ impl Phrase {
         let is_last = |said: &Word, wanted: &Word| said.code == wanted.code && said.vowels == wanted.vowels;
         let has_last =
             last.is_none_or(|said| said.is_chinese || self.before.last().is_some_and(|wanted| is_last(said, wanted)));
-        let has_all = begun.iter().map(|said| &said.code).eq(self.before.iter().map(|wanted| &wanted.code));
-        let is_chinese = begun.iter().any(|word| word.is_chinese);
-        // "Tell Anna I am not well" has a message behind the name.
-        let taken_back_within = if self.is_explicit { usize::MAX } else { DENIAL_WITHIN };
-        let is_taken_back = rest.iter().take(taken_back_within).any(Word::takes_back);
-        let is_clear = has_last && (has_all || is_chinese) && !is_taken_back;
+        let is_all = |said: &[Word], wanted: &[Word]| {
+            let codes = || said.iter().map(|word| &word.code).eq(wanted.iter().map(|word| &word.code));
+            said.len() == wanted.len() && (codes() || said.iter().any(|word| word.is_chinese))
+        };
+        let ends = self.after.is_empty() || is_all(end, &self.after);
+        let is_clear = has_last && is_all(begun, &self.before) && ends && !self.is_doubtful;
         Some(Slot { words, likeness, is_clear })
     }
 

@@ -120,7 +120,10 @@ pub static GERMAN: Language = Language {
             "unserer", "unserem", "liebe", "lieben", "lieber", "kleine", "kleinen", "freund", "freundin", "an", "für",
             "mit", "zu", "zur", "zum", "von", "es",
         ],
-        articles: &[],
+        before_noun: &[
+            "das", "mein", "meine", "meinen", "meiner", "meinem", "unser", "unsere", "unserer", "unserem", "liebe", "lieben",
+            "lieber", "kleine", "kleinen",
+        ],
         beside_title: &[
             "lied", "lieder", "song", "musik", "titel", "geschichte", "märchen", "hörspiel", "nochmal", "über", "hören",
             "spielen", "singen", "wieder",

@@ -108,7 +108,7 @@ pub static ENGLISH: Language = Language {
             (&[Kin::ElderSister, Kin::YoungerSister], &["sister"]),
         ],
         before_name: &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a"],
-        articles: &["the", "a"],
+        before_noun: &["the", "a", "my", "our", "dear", "little"],
         beside_title: &["song", "music", "story", "again", "about", "with"],
     },
     numbers: Numbers {
@@ -369,7 +369,7 @@ const PHRASES: &[(Meaning, &[&str])] = &[
     ]),
     // Messages
     (Meaning::Friend(Intent::NoSuchFriend), &[
-        "*send a message to …", "*send message to …", "*sent a message to …", "*sent message to …", "*send … a message",
+        "*send a message to …", "*send message to …", "?sent a message to …", "?sent message to …", "*send … a message",
         "*send a voice message to …", "*send … a voice message", "*send a message for …",
         "*i want to send a message to …", "*i would like to send a message to …", "*can i send a message to …",
         "*i want to send … a message", "*let us send a message to …", "*us send a message to …", "a message to …",

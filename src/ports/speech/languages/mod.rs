@@ -54,7 +54,7 @@ pub struct Language {
     /// The phrases and their meanings. `…` stands for a title or a friend's name, `#` for a number. Words are matched
     /// approximately, by spelling and by sound, and words of courtesy around them need not be listed. A word with `!`
     /// must match exactly. A phrase that begins with `*` asks for a message so explicitly that the name in it is believed
-    /// even if a word was not heard clearly.
+    /// even if a word was not heard clearly. After one that begins with `?`, the hub always asks whether a message is meant.
     pub(super) phrases: &'static [(Meaning, &'static [&'static str])],
     /// The answers to "do you mean the first or the second?": whether it is the first, and its phrases.
     pub(super) choices: Choices,
@@ -103,7 +103,7 @@ pub(super) struct SmallWords {
     pub(super) turning: &'static [&'static str],
     /// Those of them that negate: a name beside one is not a match. "Sag Oma nicht …" is no message.
     pub(super) negations: &'static [&'static str],
-    /// Words behind a friend's name by which a child may take it back, so that the hub asks: "call Anna, no, call Tom".
+    /// Words of an answer by which a child may mean another name, or none: "not Mia".
     pub(super) retractions: &'static [&'static str],
     /// Words before a name that is the whole answer to a question: "I mean Tom".
     pub(super) before_answer: &'static [&'static str],
@@ -124,8 +124,9 @@ pub(super) struct NameWords {
     pub(super) kin: &'static [(&'static [Kin], &'static [&'static str])],
     /// Words that may precede a friend's name.
     pub(super) before_name: &'static [&'static str],
-    /// Those before a name that make it another word: "ring the bell" is no call to Belle.
-    pub(super) articles: &'static [&'static str],
+    /// Those directly before a name that make it another word, unless it is one for a relative: "ring the bell" is no call to
+    /// Belle, and "our bear" is not the friend Bear.
+    pub(super) before_noun: &'static [&'static str],
     /// Words that are spoken with a title, but are not part of it.
     pub(super) beside_title: &'static [&'static str],
 }

@@ -78,7 +78,7 @@ pub static CHINESE: Language = Language {
             (&[Kin::FathersSister], &["姑姑"]),
         ],
         before_name: &["我", "的", "好", "朋", "友"],
-        articles: &[],
+        before_noun: &[],
         beside_title: &["歌", "曲", "音", "乐", "故", "事", "听", "这"],
     },
     numbers: Numbers {

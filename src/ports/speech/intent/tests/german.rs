@@ -49,6 +49,7 @@ fn label(intent: Intent) -> String {
         Intent::Play(title) => format!("play {}", TITLES[title]),
         Intent::Message(friend) => format!("message {}", FRIENDS[friend].0),
         Intent::AskTitle(a, b) => format!("ask-title {} / {}", TITLES[a], TITLES[b]),
+        Intent::ConfirmFriend(friend) => format!("confirm {}", FRIENDS[friend].0),
         Intent::AskFriend(a, b) => format!("ask-friend {} / {}", FRIENDS[a].0, FRIENDS[b].0),
         other => super::label(other),
     }
@@ -57,10 +58,13 @@ fn label(intent: Intent) -> String {
 #[test]
 fn all_of_eighty_sentences_are_understood() {
     let table: Vec<_> = lines(include_str!("german.tsv")).map(|line| line.split_once('\t').unwrap()).collect();
+    let is_asked = |understood: &str, meant: &str| {
+        meant.strip_prefix("message ").is_some_and(|friend| understood.strip_prefix("confirm ") == Some(friend))
+    };
     let wrong: Vec<String> = table
         .iter()
         .map(|(sentence, meant)| (sentence, label(understood(sentence)), meant))
-        .filter(|(_, understood, meant)| understood != *meant)
+        .filter(|(_, understood, meant)| understood != *meant && !is_asked(understood, meant))
         .map(|(sentence, understood, meant)| format!("{sentence} is {understood}, not {meant}"))
         .collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), table.len(), wrong.join("\n"));
