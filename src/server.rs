@@ -152,12 +152,13 @@ async fn loaded(config: &config::Speech, model: PathBuf) -> Result<Recogniser, S
     let loaded = tokio::task::spawn_blocking(|| Recogniser::load(settings)).await;
     let recogniser = loaded.map_err(|error| format!("loading the model failed: {error}"))?;
     let recogniser = recogniser.map_err(|error| error.to_string())?;
-    let missing = recogniser.describe().missing(&config.languages);
+    let languages = config.known_languages();
+    let missing = recogniser.describe().missing(&languages);
     if !missing.is_empty() {
         tracing::warn!(
             ?missing,
-            "the speech model supports English only, not all of speech.languages; fetch one of many languages, \
-             scripts/get-model base-q5_1, and set speech.model"
+            "the speech model supports English only, not all of speech.languages: it hears every recording as English; \
+             fetch one of many languages, scripts/get-model base-q5_1, and set speech.model"
         );
     }
     Ok(recogniser)
@@ -185,6 +186,9 @@ impl Server {
         }
         hub.prepare_own_files().await.map_err(|error| StartError::Part(fault(&error)))?;
         look_for_ffmpeg(&config.audio);
+        if let Some(fault) = config.speech.fault_of_languages() {
+            tracing::warn!("{fault}");
+        }
         look_for_open_door(&config.auth);
         look_for_shares(&config);
         let model = find_model(&config.speech);

@@ -195,7 +195,11 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
         false => print("none     backups: set backup.dir, or run toyhub backup DIR")?,
     }
     let speech = &config.speech;
-    let family = Language::of_family(&speech.languages);
+    if let Some(fault) = speech.fault_of_languages() {
+        report("languages", Err(fault))?;
+    }
+    let spoken = speech.known_languages();
+    let family = Language::of_family(&spoken);
     let voice = if speech.voice.is_empty() { family.voice } else { &speech.voice };
     let speaker = server::speaker(config);
     let synthesiser = speaker.check(voice).await;
@@ -208,7 +212,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             }
             for language in languages::all() {
                 let is_family = language.code == family.code;
-                if is_family || speech.languages.iter().any(|code| code == language.code) {
+                if is_family || spoken.iter().any(|code| code == language.code) {
                     let voice = if is_family && !own.name.is_empty() { own } else { language.code.into() };
                     report(&format!("voice of {}", language.code), speaker.check_voice(voice).await)?;
                 }
@@ -265,11 +269,13 @@ async fn inspect(model: PathBuf, settings: &Speech) -> Result<ModelDescription, 
 
 /// The fault that a model does not support all languages.
 fn all_languages(model: &ModelDescription, settings: &Speech) -> Result<(), String> {
-    let missing = model.missing(&settings.languages);
+    let languages = settings.known_languages();
+    let missing = model.missing(&languages);
     match missing.is_empty() {
         true => Ok(()),
         false => Err(format!(
-            "{model}: it does not support {} of speech.languages; scripts/get-model base-q5_1",
+            "{model}: it does not support {} of speech.languages, and hears every recording as English; \
+             scripts/get-model base-q5_1",
             missing.join(", ")
         )),
     }

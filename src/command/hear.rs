@@ -33,6 +33,9 @@ pub async fn run(config: &Config, file: &Path, titles: &[String], friends: &[Str
             print(format_args!("model\t{}, included, as that of speech.model is bad: {fault}", recogniser.describe()))?
         }
     }
+    if let Some(fault) = config.speech.fault_of_languages() {
+        print(format_args!("languages\t{fault}"))?;
+    }
     let names_max = config.speech.compare_names_max;
     let heard = hear(&recogniser, sound, titles, friends, names_max).await.map_err(|error| of_file(&error))?;
     print(format_args!("recording\t{:.2} s", heard.length.as_secs_f64()))?;

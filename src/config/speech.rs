@@ -19,7 +19,7 @@ settings! {
         model_sha256: String = String::new();
         /// Languages that children speak, such as ["de", "en"]; [] for all languages of the model. English models know
         /// English only. The first one is the language of notices and opening sounds, and the one that is meant where the
-        /// model is unsure. The hub supports "en", "zh" and "de".
+        /// model is unsure. The hub supports "en", "zh" and "de"; it logs others, and does without them.
         languages: Vec<String> = vec!["en".into()] => Everyday;
         /// Recordings that are recognised at once; each needs its own memory, about 150 MB with the model "base". 0 is
         /// one for every two processors of the machine, and four at most.
@@ -55,7 +55,8 @@ settings! {
         /// are recognised. The recognised text is never logged.
         keep_ai_recordings: bool = false;
         /// Whether a guardian may turn on, by /keep_words, that the recognised text of a toy's child is kept in the
-        /// database, with what the hub did, for retention.words_days. Guardians of the toy can read it.
+        /// database, with what the hub did, for retention.words_days. Guardians of the toy can read it. At a start with
+        /// false, what was kept is deleted.
         keep_words: bool = false;
         /// Seconds for which the hub remembers a question of its own, such as "do you mean this, or that?". 0 remembers
         /// none.
@@ -156,6 +157,10 @@ const MODEL_IN_THE_BOX: &str = "models/toyhub-commands-en.bin";
 /// The folder of Piper, relative to the working directory of the hub.
 const PIPER: &str = "piper";
 
+fn is_known(language: &str) -> bool {
+    LANGUAGES.contains(&language)
+}
+
 fn included_model() -> Option<PathBuf> {
     let model = Path::new(MODEL_IN_THE_BOX);
     model.exists().then(|| model.to_owned())
@@ -181,6 +186,26 @@ impl Speech {
         }
     }
 
+    /// The languages that children speak and the hub supports, or English if it supports none of them. Empty for all
+    /// languages of the model.
+    pub fn known_languages(&self) -> Vec<String> {
+        let known: Vec<String> = self.languages.iter().filter(|code| is_known(code)).cloned().collect();
+        if known.is_empty() && !self.languages.is_empty() { vec![LANGUAGES[0].into()] } else { known }
+    }
+
+    /// The fault that the settings have languages which the hub does not support, with those that it speaks instead.
+    pub fn fault_of_languages(&self) -> Option<String> {
+        let unknown: Vec<_> = self.languages.iter().filter(|code| !is_known(code)).collect();
+        let fault = || {
+            format!(
+                "speech.languages has unknown languages: {unknown:?}; set some of \"en\", \"zh\" and \"de\", such as \
+                 [\"de\", \"en\"]; until then the hub speaks and hears {:?}",
+                self.known_languages()
+            )
+        };
+        (!unknown.is_empty()).then(fault)
+    }
+
     /// Whether the settings name no model, so that the included one is used.
     pub fn names_no_model(&self) -> bool {
         self.model.as_os_str().is_empty()
@@ -189,7 +214,6 @@ impl Speech {
     pub(super) fn faults(&self) -> Vec<String> {
         let is_web = ["http://", "https://"].iter().any(|scheme| self.reply_url.starts_with(scheme));
         let (has_url, day) = (!self.reply_url.is_empty(), 24 * 60);
-        let unknown: Vec<_> = self.languages.iter().filter(|code| !LANGUAGES.contains(&code.as_str())).collect();
         let faults = [
             (has_url && !is_web).then_some(
                 "speech.reply_url is not a web address; set http://… or https://…, or \"\" for built-in replies",
@@ -199,12 +223,6 @@ impl Speech {
             (!(-day..=day).contains(&self.utc_offset_minutes))
                 .then_some("speech.utc_offset_minutes is more than a day; set 60 for UTC+1, -300 for UTC-5"),
         ];
-        let unknown = (!unknown.is_empty()).then(|| {
-            format!(
-                "speech.languages has unknown languages: {unknown:?}; set some of \"en\", \"zh\" and \"de\", such as \
-                 [\"de\", \"en\"]"
-            )
-        });
-        faults.into_iter().flatten().map(str::to_owned).chain(unknown).collect()
+        faults.into_iter().flatten().map(str::to_owned).collect()
     }
 }

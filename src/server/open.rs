@@ -372,7 +372,7 @@ pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> Recognise
     RecogniserSettings {
         model,
         sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
-        languages: config.languages.clone(),
+        languages: config.known_languages(),
         workers: match config.workers {
             0 => workers_for(std::thread::available_parallelism().map_or(1, usize::from)),
             workers => workers,

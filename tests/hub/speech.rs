@@ -760,7 +760,7 @@ async fn a_recording_is_recognised_on_the_command_line_without_a_hub() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn languages_that_the_model_lacks_are_named_with_the_remedy() {
-    let settings = [("TOYHUB_SPEECH__LANGUAGES", "en,de"), ("TOYHUB_SERVER__LOG", "warn")];
+    let settings = [("TOYHUB_SPEECH__LANGUAGES", "en,de,xx"), ("TOYHUB_SERVER__LOG", "warn")];
     let mut world = hearing_with("hello", &settings).await;
     let printed = String::from_utf8(world.command(&["doctor"]).output().await.unwrap().stdout).unwrap();
     let line = printed.lines().find(|line| line.contains("speech model")).unwrap();
@@ -768,8 +768,11 @@ async fn languages_that_the_model_lacks_are_named_with_the_remedy() {
         line.starts_with("MISSING") && line.contains("not support de") && line.contains("get-model base-q5_1"),
         "{line}"
     );
+    let is_unknown = |line: &str| line.contains("unknown languages: [\"xx\"]") && line.contains("[\"en\", \"de\"]");
+    assert!(printed.lines().any(|line| line.starts_with("MISSING") && is_unknown(line)), "{printed}");
     assert_eq!(world.stop().await, Some(0));
     let log = std::fs::read_to_string(world.log()).unwrap();
+    assert!(log.lines().any(is_unknown), "{log}");
     let line = log.lines().find(|line| line.contains("supports English only")).unwrap_or_else(|| panic!("{log}"));
     assert!(line.contains("\"de\"") && !line.contains("\"en\"") && line.contains("get-model base-q5_1"), "{line}");
 }

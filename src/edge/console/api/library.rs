@@ -51,10 +51,11 @@ impl Api {
     /// The speech model and its languages.
     pub(super) fn speech(&self) -> Value {
         let settings = &self.config.speech;
+        let languages = settings.known_languages();
         let model = self.hub.speech_model().map(|model| {
             json!({
                 "name": model.name, "description": model.to_string(), "bytes": model.bytes,
-                "is_official": model.official, "missing": model.missing(&settings.languages),
+                "is_official": model.official, "missing": model.missing(&languages),
             })
         });
         let reason = match self.hub.health().speech {
@@ -62,7 +63,7 @@ impl Api {
             PartState::Ok | PartState::Off | PartState::Loading => None,
         };
         json!({
-            "model": model, "reason": reason, "languages": settings.languages, "command_max_s": settings.command_max_s,
+            "model": model, "reason": reason, "languages": languages, "command_max_s": settings.command_max_s,
             "recording_max_bytes": self.config.http.upload_max_bytes,
         })
     }

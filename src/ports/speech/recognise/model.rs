@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
@@ -146,11 +146,12 @@ pub(super) fn check(path: &Path, sha256: Option<&str>) -> Result<CheckedModel, M
         io::ErrorKind::NotFound => ModelError::Missing(path.to_owned()),
         _ => ModelError::Unreadable { path: path.to_owned(), error },
     };
-    let file = File::open(path).map_err(unreadable)?;
-    let facts = file.metadata().map_err(unreadable)?;
-    if !facts.is_file() {
+    // To open a named pipe would wait for a writer.
+    if !fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(ModelError::NotAModel { path: path.to_owned(), reason: "it is not a file".into() });
     }
+    let file = File::open(path).map_err(unreadable)?;
+    let facts = file.metadata().map_err(unreadable)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut walk = Walk::new(&file, facts.len());
     let outcome = walk.model();

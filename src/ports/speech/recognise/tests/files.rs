@@ -144,6 +144,10 @@ fn files_that_are_not_models_are_refused() {
     }
     let folder = tempfile::tempdir().unwrap();
     assert!(matches!(Recogniser::inspect(folder.path(), None), Err(ModelError::NotAModel { .. })));
+    // Without a writer, to open it would never end.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(matches!(Recogniser::inspect(&pipe, None), Err(ModelError::NotAModel { .. })));
     for missing in [folder.path().join("none.bin"), Path::new("").to_owned()] {
         let outcome = Recogniser::load(settings(&missing));
         assert!(matches!(&outcome, Err(ModelError::Missing(path)) if *path == missing), "{outcome:?}");
