@@ -12,12 +12,14 @@ mod runtime;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use rustix::fs::Mode;
 
 use crate::config::{self, Config};
 use crate::domain::backup::{self, Openers, Restore, Restored};
+use crate::domain::hearing::Nameable;
 use crate::edge::control::{self, Command, PartyName, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
@@ -114,11 +116,14 @@ enum Action {
         /// The recording, in any format that toys may send.
         file: PathBuf,
         /// A title of the library that the child may ask for; repeat it for more.
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         title: Vec<String>,
         /// A friend that the child may send a message to; repeat it for more.
-        #[arg(long)]
+        #[arg(long, value_parser = NonEmptyStringValueParser::new())]
         friend: Vec<String>,
+        /// The name of the toy, by which the child may address it.
+        #[arg(long, default_value = "Teddy")]
+        toy: String,
     },
     /// Create a certificate for the home network, and the authority that signs it; print how to use and trust them.
     Certificate {
@@ -434,7 +439,9 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
             restore(&config, Restore { from, snapshot, leave_out_damaged }).await
         }
         Action::Doctor { repair } => doctor::run(config, repair).await,
-        Action::Hear { file, title, friend } => hear::run(&config, &file, &title, &friend).await,
+        Action::Hear { file, title, friend, toy } => {
+            hear::run(&config, &file, &Nameable { titles: title, friends: friend, toy_name: toy }).await
+        }
         // Done above.
         Action::Certificate { .. } | Action::Man { .. } | Action::Qr { .. } | Action::Completions { .. } => Ok(()),
         Action::Config { reference, .. } => print_configuration(reference),

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use toyhub::config::Config;
 use toyhub::ports::audio::{self, DecodeLimits, Sound};
-use toyhub::ports::speech::Recogniser;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use toyhub::ports::speech::languages::ENGLISH;
+use toyhub::ports::speech::{Clarity, Recogniser};
 use toyhub::server;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperContextParameters, WhisperState};
 
@@ -39,7 +39,7 @@ pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
     let friends = ["Grandma", "Grandpa", "Mum", "Dad", "Anna", "Ball Ball", "Tom", "Uncle Joe"];
     let friends = friends.map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
     let friends = Names::of_friends(&ENGLISH, friends);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "Fluffy", is_sure: true, likely: &[] };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "Fluffy", clarity: Clarity::Clear, likely: &[] };
 
     let mut stages = Stages::default();
     for recording in recordings {

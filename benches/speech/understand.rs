@@ -24,7 +24,7 @@ use toyhub::config::Config;
 use toyhub::ports::audio::Sound;
 use toyhub::ports::speech::intent::{self, FriendNames, Intent, Known, Limits, Meanings, Names};
 use toyhub::ports::speech::languages::Language;
-use toyhub::ports::speech::{Expectation, Likely, RecogniseError, Recogniser, Seconds, Transcript};
+use toyhub::ports::speech::{Clarity, Expectation, Likely, RecogniseError, Recogniser, Seconds, Transcript};
 use toyhub::server;
 
 #[derive(Deserialize)]
@@ -52,6 +52,7 @@ struct Again {
     language: String,
     confidence: f32,
     weakest: f32,
+    has_pause: bool,
     likely: Vec<(String, f32)>,
 }
 
@@ -82,7 +83,7 @@ pub async fn answer_lines(model: &Path, samples: &Path, languages: &[String]) {
 
 async fn answer(recogniser: &Recogniser, number: usize, samples: &Path, order: Order) -> Value {
     let said = Language::of(&order.text, &order.language);
-    let said = order.meaning(order.intent(&order.text, true, &[], said, &order.friends));
+    let said = order.meaning(order.intent(&order.text, Clarity::Clear, &[], said, &order.friends));
     if let Some(again) = &order.again {
         return order.answer(&again.transcript(), said);
     }
@@ -108,6 +109,7 @@ impl Again {
             language: Language::of(&self.heard, &self.language).code,
             confidence: self.confidence,
             weakest: self.weakest,
+            has_pause: self.has_pause,
             likely: likely.collect(),
             seconds: Seconds::default(),
         }
@@ -127,7 +129,7 @@ impl Order {
     /// The intents of what was heard, and all that tells how it was heard.
     fn answer(&self, heard: &Transcript, said: Value) -> Value {
         let language = Language::of(&heard.text, heard.language);
-        let meanings = |likely| self.meanings(&heard.text, heard.is_sure(), likely, language, &self.friends);
+        let meanings = |likely| self.meanings(&heard.text, heard.clarity(), likely, language, &self.friends);
         let (by_words, meanings) = (meanings(&[]), meanings(&heard.likely));
         let intent = |limits: &Limits| self.meaning(meanings.choose(limits));
         let tried = self.limits.iter().map(|&[most, plain, friend, rival]| Limits { most, plain, friend, rival });
@@ -137,6 +139,7 @@ impl Order {
             "words": self.meaning(by_words.choose(&Limits::CHOSEN)),
             "tried": tried.map(|limits| intent(&limits)).collect::<Value>(),
             "weakest": heard.weakest,
+            "has_pause": heard.has_pause,
             "second_ms": heard.seconds.second_pass.as_secs_f64() * 1e3,
             "comparison_ms": heard.seconds.comparison.as_secs_f64() * 1e3,
             "likely": heard.likely.iter().map(|likely| json!([likely.text, likely.regret])).collect::<Value>(),
@@ -158,7 +161,8 @@ impl Order {
             let titles = Names::of_titles(language, titles.iter().map(String::as_str));
             let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
             let friends = Names::of_friends(language, friends);
-            let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+            let known =
+                Known { titles: &titles, friends: &friends, toy_name: "", clarity: Clarity::Clear, likely: &[] };
             intent::expected(text, known, Config::default().speech.compare_names_max)
         })
     }
@@ -179,7 +183,7 @@ impl Order {
     fn messages(&self, heard: &Transcript, language: &'static Language) -> (Value, Value) {
         let (mut begun, mut asked) = (Vec::new(), Vec::new());
         // A name that is found alone is found among all, too, perhaps with another one like it.
-        let intent = |friends| self.intent(&heard.text, heard.is_sure(), &heard.likely, language, friends);
+        let intent = |friends| self.intent(&heard.text, heard.clarity(), &heard.likely, language, friends);
         let all = intent(&self.friends);
         if matches!(all, Intent::Message(_) | Intent::AskFriend(..) | Intent::ConfirmFriend(_)) {
             for friend in &self.friends {
@@ -196,18 +200,18 @@ impl Order {
     fn intent(
         &self,
         text: &str,
-        is_sure: bool,
+        clarity: Clarity,
         likely: &[Likely],
         language: &'static Language,
         friends: &[String],
     ) -> Intent {
-        self.meanings(text, is_sure, likely, language, friends).choose(&Limits::CHOSEN)
+        self.meanings(text, clarity, likely, language, friends).choose(&Limits::CHOSEN)
     }
 
     fn meanings(
         &self,
         text: &str,
-        is_sure: bool,
+        clarity: Clarity,
         likely: &[Likely],
         language: &'static Language,
         friends: &[String],
@@ -215,6 +219,6 @@ impl Order {
         let titles = Names::of_titles(language, self.titles.iter().map(String::as_str));
         let friends = friends.iter().map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
         let friends = Names::of_friends(language, friends);
-        Meanings::of(text, Known { titles: &titles, friends: &friends, toy_name: "", is_sure, likely })
+        Meanings::of(text, Known { titles: &titles, friends: &friends, toy_name: "", clarity, likely })
     }
 }

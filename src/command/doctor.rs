@@ -203,7 +203,13 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     let voice = if speech.voice.is_empty() { family.voice } else { &speech.voice };
     let speaker = server::speaker(config);
     let synthesiser = speaker.check(voice).await;
-    report("synthesiser", synthesiser.map_err(|error| format!("{error}; apt-get install espeak-ng")))?;
+    let speaks = synthesiser.is_ok();
+    report(
+        "synthesiser",
+        synthesiser.map_err(|error| {
+            format!("{error}; apt-get install espeak-ng; until then the hub is silent where Piper does not speak")
+        }),
+    )?;
     let own = Voice { name: &speech.voice, instead: family.voice, speed_percent: 100 };
     match speech.piper_folder().filter(|_| speech.synthesiser_arguments.is_empty()) {
         Some(_) => {
@@ -219,7 +225,8 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             }
         }
         None => {
-            print("none     Piper: the synthesiser above speaks; scripts/get-voice fetches more human voices")?;
+            let who = if speaks { "the synthesiser above speaks" } else { "nothing speaks" };
+            print(format_args!("none     Piper: {who}; scripts/get-voice fetches more human voices"))?;
             if !own.name.is_empty() && speech.synthesiser_arguments.is_empty() {
                 report(&format!("voice of {}", family.code), speaker.check_voice(own).await)?;
             }
@@ -246,7 +253,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
                         Ok(included) => Err(format!("{why}; until then the included model is used, {included}")),
                         Err(also) => Err(format!("{why}; the included model is not available either: {also}")),
                     },
-                    None => Err(why),
+                    None => Err(format!("{why}; until then the hub recognises no speech")),
                 },
             };
             report("speech model", found)?;
@@ -307,6 +314,9 @@ async fn version_of(program: &str) -> Result<String, String> {
     let output = output.map_err(|error| {
         format!("{program}: {error}; recordings that the hub cannot decode itself are refused; apt-get install ffmpeg")
     })?;
+    if !output.status.success() {
+        return Err(format!("{program}: it ends with {}; set audio.ffmpeg, or apt-get install ffmpeg", output.status));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     Ok(text.lines().next().unwrap_or(program).to_owned())
 }

@@ -28,7 +28,7 @@ use crate::ports::files::ANSWER_PREFIX;
 use crate::ports::reply::ReplyEngine;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names, Wish};
 use crate::ports::speech::languages::{Clock, Language, Line};
-use crate::ports::speech::{Expectation, NoTranscript, RecogniseError, Recogniser, Transcript};
+use crate::ports::speech::{Clarity, Expectation, NoTranscript, RecogniseError, Recogniser, Transcript};
 use decision::{Decided, Decision, Then};
 use ears::Ears;
 use library::{Library, Mood};
@@ -118,7 +118,7 @@ impl Scene {
     /// What words are compared with that were all heard clearly.
     fn known<'a>(&'a self, language: &'static Language, friends: &'a Names) -> Known<'a> {
         let titles = self.library.names(language);
-        Known { titles, friends, toy_name: &self.toy_name, is_sure: true, likely: &[] }
+        Known { titles, friends, toy_name: &self.toy_name, clarity: Clarity::Clear, likely: &[] }
     }
 }
 
@@ -368,7 +368,7 @@ impl Hub {
         }
         // Instead of answering the question, the child may have given another command.
         let friends = scene.friend_names(language);
-        let known = Known { is_sure: heard.is_sure(), likely: &heard.likely, ..scene.known(language, &friends) };
+        let known = Known { clarity: heard.clarity(), likely: &heard.likely, ..scene.known(language, &friends) };
         self.carry_out(talk, intent::understand(said, known), said).await
     }
 

@@ -11,7 +11,7 @@ use super::error::DomainError;
 use crate::ports::audio::Sound;
 use crate::ports::speech::intent::{self, FriendNames, Intent, Known, Names};
 use crate::ports::speech::languages::Language;
-use crate::ports::speech::{Expectation, ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
+use crate::ports::speech::{Clarity, Expectation, ModelDescription, NoTranscript, RecogniseError, Recogniser, Seconds};
 
 /// The recogniser takes the recordings of one sender in turn.
 const SENDER: &str = "operator";
@@ -46,21 +46,33 @@ impl std::fmt::Debug for Words {
     }
 }
 
-/// Recognises a recording. `titles` and `friends` are those that the speaker may name; with more than `names_max` of them,
-/// it is not compared with known sentences. A recording without speech is a result, too.
+/// What the speaker of a recording may name.
+#[derive(Debug, Clone, Default)]
+pub struct Nameable {
+    /// The titles of the library.
+    pub titles: Vec<String>,
+    /// The friends.
+    pub friends: Vec<String>,
+    /// The toy's own name; empty if it has none.
+    pub toy_name: String,
+}
+
+/// Recognises a recording. If more than `names_max` titles and friends may be named, it is not compared with known sentences.
+/// A recording without speech is a result, too.
 pub async fn hear(
     recogniser: &Recogniser,
     sound: Sound,
-    titles: &[String],
-    friends: &[String],
+    nameable: &Nameable,
     names_max: usize,
 ) -> Result<Heard, RecogniseError> {
     let length = sound.duration();
-    let (its_titles, its_friends) = (titles.to_vec(), friends.to_vec());
+    let Nameable { titles, friends, toy_name } = nameable;
+    let (its_titles, its_friends, its_toy_name) = (titles.clone(), friends.clone(), toy_name.clone());
     let expectation: Expectation = Box::new(move |text, code| {
         let language = Language::of(text, code);
         let [titles, friends] = names(language, &its_titles, &its_friends);
-        let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+        let toy_name = &its_toy_name;
+        let known = Known { titles: &titles, friends: &friends, toy_name, clarity: Clarity::Clear, likely: &[] };
         intent::expected(text, known, names_max)
     });
     let heard = match recogniser.recognise_expecting(SENDER, sound, Some(expectation)).await {
@@ -73,12 +85,12 @@ pub async fn hear(
     let known = Known {
         titles: &titles_as_said,
         friends: &friends_as_said,
-        toy_name: "",
-        is_sure: heard.is_sure(),
+        toy_name,
+        clarity: heard.clarity(),
         likely: &heard.likely,
     };
     // As in a conversation, requests to be reminded come first.
-    let intent = match intent::reminder(&heard.text, "", language) {
+    let intent = match intent::reminder(&heard.text, toy_name, language) {
         Some(wish) if wish.when.is_some() => format!("set: {}", wish.kind.as_str()),
         Some(wish) => format!("ask: when shall the {} be?", wish.kind.as_str()),
         None => describe(intent::understand(&heard.text, known), titles, friends),
@@ -138,9 +150,10 @@ impl Hub {
     pub async fn hear(&self, recording: &Bytes) -> Result<Heard, DomainError> {
         let recogniser = self.assistant.ears.ready().await?;
         let sound = self.decode_own(recording).await?;
-        let titles: Vec<String> = self.content().await?.into_iter().map(|content| content.title).collect();
+        let titles = self.content().await?.into_iter().map(|content| content.title).collect();
+        let nameable = Nameable { titles, ..Nameable::default() };
         let names_max = self.config.speech.compare_names_max;
-        hear(&recogniser, sound, &titles, &[], names_max).await.map_err(|error| match error {
+        hear(&recogniser, sound, &nameable, names_max).await.map_err(|error| match error {
             RecogniseError::TooLong { max_seconds } => DomainError::RecordingTooLong { max_seconds },
             RecogniseError::Busy | RecogniseError::TimedOut => DomainError::Busy,
             error => DomainError::internal(error),

@@ -170,7 +170,9 @@ impl Hub {
     pub fn typed(&self, text: String) -> Heard {
         let language = self.family_language().code;
         let seconds = Default::default();
-        let transcript = Transcript { text, language, confidence: 1.0, weakest: 1.0, likely: Vec::new(), seconds };
+        let (confidence, weakest) = (1.0, 1.0);
+        let transcript =
+            Transcript { text, language, confidence, weakest, has_pause: false, likely: Vec::new(), seconds };
         Heard::Words(transcript.into())
     }
 

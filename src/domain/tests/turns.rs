@@ -72,6 +72,7 @@ fn words(text: &str) -> Heard {
         language: "en",
         confidence: 1.0,
         weakest: 1.0,
+        has_pause: false,
         likely: Vec::new(),
         seconds: Default::default(),
     };

@@ -15,6 +15,19 @@ const NUMBER: u8 = 3;
 /// The numbers of pieces that are compared.
 const NUMBERS: u32 = 20;
 
+/// How clearly the words of a recording were heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clarity {
+    /// Each word was heard clearly.
+    Clear,
+    /// One was not. So a message that is begun by few words, as by "call …", is asked about: "call a taxi" sounds like
+    /// "call Alex".
+    Unclear,
+    /// There was a pause, behind which words may be lost. So any message is asked about: "send a message to Anna … no,
+    /// don't".
+    Interrupted,
+}
+
 /// A sentence that a recording is like.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Likely {

@@ -11,7 +11,7 @@ mod listen;
 mod recognise;
 mod speak;
 
-pub use grammar::{Grammar, Likely};
+pub use grammar::{Clarity, Grammar, Likely};
 pub use listen::{LISTENER_HZ, Listener, ListenerSettings, Progress};
 pub use recognise::{
     ComparisonLimits, Expectation, ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser,

@@ -3,7 +3,7 @@
 //! "Play out a joy" is no command, and the model finds "play ode to joy" nearly as probable. A message is never begun
 //! in this way: the hub asks first whether it is for this friend.
 
-use super::{Intent, Known, Likely, courtesy, understand_text, word};
+use super::{Clarity, Intent, Known, Likely, courtesy, understand_text, word};
 
 /// Up to which regret a sentence counts that a recording is like: at 1 the model finds it e = 2.7 times less probable than
 /// what it wrote, at 3 twenty times.
@@ -60,7 +60,7 @@ impl Meanings {
         let by_words = understand_text(transcript, known);
         // Nothing was heard clearly, so a message of few words is asked about.
         let likely = if is_clear(by_words) { &[] } else { known.likely };
-        let unclear = Known { is_sure: false, likely: &[], ..known };
+        let unclear = Known { clarity: Clarity::Unclear, likely: &[], ..known };
         let lexicon = known.titles.lexicon;
         let by_sentence = likely.iter().map(|Likely { text, regret }| Near {
             intent: understand_text(text, unclear),
@@ -142,7 +142,7 @@ mod tests {
         let titles = Names::of_titles(&ENGLISH, ["Ode to Joy", "London Bridge"]);
         let friends = FRIENDS.map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
         let friends = Names::of_friends(&ENGLISH, friends);
-        do_with(Known { titles: &titles, friends: &friends, toy_name: "Teddy", is_sure: true, likely: &[] })
+        do_with(Known { titles: &titles, friends: &friends, toy_name: "Teddy", clarity: Clarity::Clear, likely: &[] })
     }
 
     fn heard(words: &str, likely: &[(&str, f32)]) -> Intent {

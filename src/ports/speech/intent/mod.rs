@@ -33,7 +33,7 @@ use phrases::{Phrase, Phrases};
 pub use reminders::{When, Wish, reminder, time};
 use word::Word;
 
-use super::grammar::{Grammar, Likely};
+use super::grammar::{Clarity, Grammar, Likely};
 pub use super::languages::{DraftWish, Intent};
 use super::languages::{Language, Meaning};
 use lexicon::Lexicon;
@@ -57,9 +57,8 @@ pub struct Known<'a> {
     pub friends: &'a Names,
     /// The toy's own name, by which a child may address it.
     pub toy_name: &'a str,
-    /// Whether each word was heard clearly. If not, a message that is begun by few words, as by "call …", is asked about:
-    /// "call a taxi" sounds like "call Alex".
-    pub is_sure: bool,
+    /// How clearly the words were heard.
+    pub clarity: Clarity,
     /// The sentences that the recording is like by the model's probabilities, if its words are no clear command.
     pub likely: &'a [Likely],
 }
@@ -281,7 +280,7 @@ fn framed_name(sentence: &[Word], phrases: &[Phrase], known: Known<'_>, may_mess
                 known
                     .friends
                     .find(slot.words, Anchor::AtStart)
-                    .friend(slot.is_clear && (known.is_sure || phrase.is_explicit))
+                    .friend(slot.is_clear && phrase.begins_message(known.clarity))
             };
             if found.is_some() {
                 return Framed { found, otherwise };

@@ -105,8 +105,8 @@ struct Window<'a> {
     first: &'a Word,
     length: usize,
     joined: Joined,
-    /// It follows an article or the like.
-    is_noun: bool,
+    /// The word before it.
+    before: Option<&'a Word>,
     /// No other words follow.
     is_last: bool,
 }
@@ -174,15 +174,8 @@ impl Names {
             .flat_map(|start| (1..=longest).map_while(move |length| Some((start, spoken.get(start..start + length)?))))
             .filter_map(|(start, words)| {
                 let before = start.checked_sub(1).and_then(|before| spoken.get(before));
-                let is_noun = before.is_some_and(|word| self.lexicon.before_noun.contains(&word.text));
                 let is_last = start + words.len() == spoken.len();
-                Some(Window {
-                    first: words.first()?,
-                    length: words.len(),
-                    joined: Joined::new(words),
-                    is_noun,
-                    is_last,
-                })
+                Some(Window { first: words.first()?, length: words.len(), joined: Joined::new(words), before, is_last })
             })
             .collect();
         let scores = self.forms.iter().map(|form| {
@@ -194,7 +187,7 @@ impl Names {
                 .map(|window| {
                     // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle, and
                     // "Jack Frost" is not Jack.
-                    let may_be_other = window.is_noun && !form.is_relative() || form.is_small() || !window.is_last;
+                    let may_be_other = self.is_noun(window, form) || form.is_small() || !window.is_last;
                     let is_other = place == Anchor::AtStart && may_be_other;
                     let is_the_same = score::is_the_same(&window.joined, &form.joined) && !is_other;
                     (form.likeness(&window.joined), window.length, is_the_same)
@@ -266,6 +259,13 @@ impl Names {
             let said = rest.get(..form.words.len());
             said.is_some_and(|said| said.iter().zip(&form.words).all(|(said, word)| said.text == word.text))
         })
+    }
+
+    /// Whether the word before a name makes it another word. "My Grandma" is Grandma; "the mummy" may be one of Egypt.
+    fn is_noun(&self, window: &Window<'_>, form: &Form) -> bool {
+        let Some(Word { text, .. }) = window.before else { return false };
+        let is_of_relative = form.is_relative() && self.lexicon.before_relative.contains(text);
+        self.lexicon.before_noun.contains(text) && !is_of_relative
     }
 
     /// How many words stand before the name.

@@ -7,6 +7,7 @@ use super::lexicon::Lexicon;
 use super::score::{self, Spelling};
 use super::text;
 use super::word::{self, Word};
+use crate::ports::speech::grammar::Clarity;
 use crate::ports::speech::languages::{self, Choices, DraftWish, Language, Meaning};
 
 /// The minimum similarity of the fixed words around a name.
@@ -105,6 +106,15 @@ impl Phrase {
         let ends = self.after.is_empty() || is_all(end, &self.after);
         let is_clear = has_last && is_all(begun, &self.before) && ends && !self.is_doubtful;
         Some(Slot { words, likeness, is_clear })
+    }
+
+    /// Whether it begins a message without a question, if a friend is named as it wants.
+    pub(super) fn begins_message(&self, clarity: Clarity) -> bool {
+        match clarity {
+            Clarity::Clear => true,
+            Clarity::Unclear => self.is_explicit,
+            Clarity::Interrupted => false,
+        }
     }
 
     /// Whether a sentence without a name has the word that the phrase needs.

@@ -40,9 +40,6 @@ impl Spelling {
     }
 }
 
-/// From this likeness of its letters on, a name with the same first and last letter is this one and no other.
-const SAME_NAME_SPELLING_MIN: f64 = 0.85;
-
 /// The weight of a word of a phrase that matches only by sound.
 const MISHEARD: f64 = 0.9;
 
@@ -96,13 +93,11 @@ pub(super) fn likeness(spoken: &Joined, name: &Joined) -> f64 {
     letters.max(words).max(sound)
 }
 
-/// Whether the spoken words are this name and no other: the same sounds, vowels too, and the same first letter; or the same
-/// letters but for a slip inside a long name. Maya is not May, Martina not Martin, and Zara not Sara.
+/// Whether the spoken words are this name and no other: the same letters, or the same sounds, vowels too, and the same first
+/// letter. Maya is not May, Marina not Martina, Zara not Sara, and Uncle Jim not Uncle Tim.
 pub(super) fn is_the_same(spoken: &Joined, name: &Joined) -> bool {
     let begins_alike = spoken.letters.chars().next() == name.letters.chars().next();
-    let ends_alike = spoken.letters.chars().next_back() == name.letters.chars().next_back();
-    let is_slip = ends_alike && normalized_levenshtein(&spoken.letters, &name.letters) >= SAME_NAME_SPELLING_MIN;
-    name.is_chinese || spoken.letters == name.letters || (begins_alike && (is_slip || sounds_the_same(spoken, name)))
+    name.is_chinese || spoken.letters == name.letters || (begins_alike && sounds_the_same(spoken, name))
 }
 
 fn sounds_the_same(spoken: &Joined, name: &Joined) -> bool {

@@ -124,6 +124,10 @@ pub static GERMAN: Language = Language {
             "das", "mein", "meine", "meinen", "meiner", "meinem", "unser", "unsere", "unserer", "unserem", "liebe", "lieben",
             "lieber", "kleine", "kleinen",
         ],
+        before_relative: &[
+            "mein", "meine", "meinen", "meiner", "meinem", "unser", "unsere", "unserer", "unserem", "liebe", "lieben",
+            "lieber", "kleine", "kleinen",
+        ],
         beside_title: &[
             "lied", "lieder", "song", "musik", "titel", "geschichte", "märchen", "hörspiel", "nochmal", "über", "hören",
             "spielen", "singen", "wieder",

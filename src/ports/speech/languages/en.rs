@@ -109,6 +109,7 @@ pub static ENGLISH: Language = Language {
         ],
         before_name: &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a"],
         before_noun: &["the", "a", "my", "our", "dear", "little"],
+        before_relative: &["my", "our", "dear", "little"],
         beside_title: &["song", "music", "story", "again", "about", "with"],
     },
     numbers: Numbers {

@@ -124,9 +124,11 @@ pub(super) struct NameWords {
     pub(super) kin: &'static [(&'static [Kin], &'static [&'static str])],
     /// Words that may precede a friend's name.
     pub(super) before_name: &'static [&'static str],
-    /// Those directly before a name that make it another word, unless it is one for a relative: "ring the bell" is no call to
-    /// Belle, and "our bear" is not the friend Bear.
+    /// Those directly before a name that make it another word: "ring the bell" is no call to Belle, and "our bear" is not the
+    /// friend Bear.
     pub(super) before_noun: &'static [&'static str],
+    /// Those of them that relatives have, too: "my grandma".
+    pub(super) before_relative: &'static [&'static str],
     /// Words that are spoken with a title, but are not part of it.
     pub(super) beside_title: &'static [&'static str],
 }

@@ -79,6 +79,7 @@ pub static CHINESE: Language = Language {
         ],
         before_name: &["我", "的", "好", "朋", "友"],
         before_noun: &[],
+        before_relative: &[],
         beside_title: &["歌", "曲", "音", "乐", "故", "事", "听", "这"],
     },
     numbers: Numbers {

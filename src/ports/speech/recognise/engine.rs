@@ -17,7 +17,7 @@ use std::time::Instant;
 use whisper_rs::{FullParams, SamplingStrategy, WhisperContext, WhisperError, WhisperState};
 
 use super::closest::{ComparisonLimits, Parts, Search, SearchLimits};
-use super::gate;
+use super::gate::{self, Spoken};
 use super::stop::{Stop, run_until};
 use super::transcript::{Expectation, NoTranscript, RATE_HZ, RecogniseError, Seconds, Transcript};
 use crate::ports::audio::{Sound, resample};
@@ -167,7 +167,8 @@ impl Engine {
         let sound = resample(sound, RATE_HZ).map_err(|error| RecogniseError::Failed(error.to_string()))?;
         let speech = gate::speech(&sound.samples);
         seconds.gate = started.elapsed();
-        let speech = &sound.samples[speech.ok_or(RecogniseError::NoTranscript(NoTranscript::NoSpeech))?];
+        let Spoken { range, has_pause } = speech.ok_or(RecogniseError::NoTranscript(NoTranscript::NoSpeech))?;
+        let speech = &sound.samples[range];
 
         let mut said = Vec::new();
         let mut failure = NoTranscript::NoWords;
@@ -203,6 +204,7 @@ impl Engine {
             text,
             language: code,
             weakest: said.iter().map(|pass| pass.weakest).fold(1.0, f32::min),
+            has_pause,
             likely,
             confidence: (log_probability / tokens.max(1) as f32).exp(),
             seconds,

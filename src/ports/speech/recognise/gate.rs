@@ -39,6 +39,9 @@ const MOMENTS_MIN: usize = 10;
 /// Kept before and behind the speech: the soft first and last sounds of words.
 const MARGIN: usize = RATE_HZ as usize * 3 / 10;
 
+/// The moments of a long pause, 0.7 s: a model may end behind it, or take what follows for another sentence.
+const LONG_PAUSE: usize = RATE_HZ as usize * 7 / 10 / HOP;
+
 /// Speech changes by at least so many decibels from moment to moment: notes and hums do by less than 1.
 const STEP_DB: f32 = 1.2;
 /// Over the whole it changes by so many, clear of noise which does by 2 and of a knock which does by less than 5, …
@@ -70,6 +73,8 @@ pub(super) struct Measures {
     pub(super) step_db: f32,
     /// The part of the moments that are one high tone.
     pub(super) tone: f32,
+    /// The moments of the longest pause between two parts that are no clicks.
+    pub(super) pause: usize,
 }
 
 impl Measures {
@@ -82,10 +87,20 @@ impl Measures {
     }
 }
 
-/// The part of the recording that may contain speech, with a margin; `None` without any.
-pub(super) fn speech(samples: &[f32]) -> Option<Range<usize>> {
+/// The speech of a recording.
+#[derive(Debug)]
+pub(super) struct Spoken {
+    /// The samples that may contain it, with a margin.
+    pub(super) range: Range<usize>,
+    /// Whether there is a long pause in it, with more than a click before and behind.
+    pub(super) has_pause: bool,
+}
+
+/// The speech of a recording; `None` without any.
+pub(super) fn speech(samples: &[f32]) -> Option<Spoken> {
     let (measures, range) = measure(samples);
-    range.filter(|_| measures.may_be_speech())
+    let spoken = range.map(|range| Spoken { range, has_pause: measures.pause > LONG_PAUSE });
+    spoken.filter(|_| measures.may_be_speech())
 }
 
 /// The measures of a recording, and the range between its pauses.
@@ -117,8 +132,17 @@ pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
         spread_db: (spread / active.len() as f32).sqrt(),
         step_db: percentile(steps, 0.5).unwrap_or_default(),
         tone: active.iter().filter(|at| moments[**at].is_tone).count() as f32 / active.len() as f32,
+        pause: longest_pause(&active),
     };
     (measures, Some(range))
+}
+
+/// The longest gap in the numbers of the moments that are not pauses, with so many before and behind it that they are no
+/// click.
+fn longest_pause(active: &[usize]) -> usize {
+    let gaps = active.windows(2).enumerate().map(|(at, pair)| (at + 1, pair[1] - pair[0]));
+    let long = gaps.filter(|(before, _)| *before >= MOMENTS_MIN && active.len() - before >= MOMENTS_MIN);
+    long.map(|(_, gap)| gap).max().unwrap_or_default()
 }
 
 struct Moment {

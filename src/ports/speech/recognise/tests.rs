@@ -203,10 +203,26 @@ fn speech_passes_the_gate_soft_noisy_and_fast() {
         let (measures, _) = gate::measure(&sound.samples);
         let speech = gate::speech(&sound.samples).unwrap_or_else(|| panic!("{name}: {measures:?}"));
         // Nothing but pauses is cut off.
-        let cut: f32 =
-            [&sound.samples[..speech.start], &sound.samples[speech.end..]].concat().iter().map(|x| x * x).sum();
+        let cut: f32 = [&sound.samples[..speech.range.start], &sound.samples[speech.range.end..]]
+            .concat()
+            .iter()
+            .map(|x| x * x)
+            .sum();
         assert!(cut < 0.01 * sound.samples.iter().map(|x| x * x).sum::<f32>(), "{name}");
     }
+}
+
+#[test]
+fn a_long_pause_between_words_is_noticed_and_a_click_is_none() {
+    let words = resample(&sounds::babble(1.0), RATE_HZ).unwrap().samples;
+    let silence = |seconds: f32| vec![0.0; (seconds * RATE_HZ as f32) as usize];
+    let has_pause = |parts: &[&[f32]]| gate::speech(&parts.concat()).unwrap().has_pause;
+    assert!(has_pause(&[&words, &silence(1.2), &words]));
+    assert!(has_pause(&[&words, &silence(1.2), &words[..words.len() / 2]]));
+    assert!(!has_pause(&[&words, &silence(0.3), &words]));
+    assert!(!has_pause(&[&silence(1.0), &words, &silence(2.0)]));
+    let click = vec![0.5; 300];
+    assert!(!has_pause(&[&click, &silence(1.0), &words]));
 }
 
 #[test]

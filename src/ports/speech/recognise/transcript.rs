@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::ports::speech::grammar::{Grammar, Likely};
+use crate::ports::speech::grammar::{Clarity, Grammar, Likely};
 
 /// The sample rate of Whisper.
 pub(super) const RATE_HZ: u32 = 16_000;
@@ -19,6 +19,8 @@ pub struct Transcript {
     pub confidence: f32,
     /// The probability of the least certain part of a word, from 0 to 1.
     pub weakest: f32,
+    /// Whether there is a long pause in the speech.
+    pub has_pause: bool,
     /// The sentences that the recording is most like, that with the least regret first, if it was compared with some.
     pub likely: Vec<Likely>,
     /// The time of each step.
@@ -33,9 +35,13 @@ pub type Expectation = Box<dyn FnOnce(&str, &'static str) -> Option<Grammar> + S
 const SURE_MIN: f32 = 0.75;
 
 impl Transcript {
-    /// Whether each word was heard clearly. A name that was heard instead of another word seldom is.
-    pub fn is_sure(&self) -> bool {
-        self.weakest >= SURE_MIN
+    /// How clearly the words were heard. A name that was heard instead of another word is seldom clear.
+    pub fn clarity(&self) -> Clarity {
+        match self.weakest >= SURE_MIN {
+            _ if self.has_pause => Clarity::Interrupted,
+            true => Clarity::Clear,
+            false => Clarity::Unclear,
+        }
     }
 }
 

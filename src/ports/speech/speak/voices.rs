@@ -55,6 +55,13 @@ impl Voices {
                 voices.found.push(InstalledVoice { name: name.to_owned(), file });
             }
         }
+        if voices.found.is_empty() {
+            let fault = format!(
+                "{}: there is no voice that can be used; espeak-ng speaks; scripts/get-voice fetches voices",
+                folder.display()
+            );
+            voices.faults.push(fault);
+        }
         voices.found.sort_by(|one, other| one.name.cmp(&other.name));
         voices.faults.sort();
         voices

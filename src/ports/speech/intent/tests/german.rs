@@ -41,7 +41,10 @@ fn understood(sentence: &str) -> Intent {
     let titles = Names::of_titles(&GERMAN, TITLES);
     let friends = FRIENDS.map(|(remark, nickname, toy_name)| FriendNames { remark, nickname, toy_name });
     let friends = Names::of_friends(&GERMAN, friends);
-    understand(sentence, Known { titles: &titles, friends: &friends, toy_name: "Teddy", is_sure: true, likely: &[] })
+    understand(
+        sentence,
+        Known { titles: &titles, friends: &friends, toy_name: "Teddy", clarity: Clarity::Clear, likely: &[] },
+    )
 }
 
 fn label(intent: Intent) -> String {
@@ -106,7 +109,7 @@ fn similar_names_are_asked_about_and_chosen() {
     let friends =
         Names::of_friends(&GERMAN, ["Lena", "Leni"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" }));
     let titles = Names::of_titles(&GERMAN, []);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", clarity: Clarity::Clear, likely: &[] };
     assert!(matches!(understand("Schick Leno eine Nachricht.", known), Intent::AskFriend(..)));
     let same_sound = ["Sara", "Sarah"].map(|remark| FriendNames { remark, nickname: "", toy_name: "" });
     let same_sound = Names::of_friends(&GERMAN, same_sound);
@@ -129,7 +132,7 @@ fn similar_names_are_asked_about_and_chosen() {
 fn a_relative_has_many_names_in_both_languages() {
     let friends = Names::of_friends(&GERMAN, [FriendNames { remark: "Oma", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&GERMAN, []);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", clarity: Clarity::Clear, likely: &[] };
     for (said, meant) in [
         ("Schick Omi eine Nachricht.", Intent::Message(0)),
         ("Schick meiner Großmutter eine Nachricht.", Intent::Message(0)),
@@ -140,7 +143,7 @@ fn a_relative_has_many_names_in_both_languages() {
     }
     let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Oma", nickname: "", toy_name: "" }]);
     let titles = Names::of_titles(&ENGLISH, []);
-    let known = Known { titles: &titles, friends: &friends, toy_name: "", is_sure: true, likely: &[] };
+    let known = Known { titles: &titles, friends: &friends, toy_name: "", clarity: Clarity::Clear, likely: &[] };
     assert_eq!(understand("send a message to grandma", known), Intent::Message(0));
 }
 

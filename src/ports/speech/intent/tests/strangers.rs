@@ -24,7 +24,7 @@ fn a_sentence_without_a_friend_starts_no_message_whoever_the_friend_is() {
     assert!(sentences.len() >= 1000 && names.len() >= 200, "{} and {}", sentences.len(), names.len());
     let titles = Names::of_titles(&ENGLISH, TITLES);
     let understand = |said: &str, friends: &Names| {
-        understand(said, Known { titles: &titles, friends, toy_name: "Teddy", is_sure: true, likely: &[] })
+        understand(said, Known { titles: &titles, friends, toy_name: "Teddy", clarity: Clarity::Clear, likely: &[] })
     };
     let (all, alone): (Names, Vec<Names>) = (book(&names), names.iter().map(|name| book(&[name])).collect());
     let (mut messages, mut asked) = (Vec::new(), Vec::new());
@@ -53,7 +53,8 @@ fn a_comparison_starts_no_message_however_near_the_sentence_of_a_friend_is() {
     let mut asked = 0;
     for name in &names {
         let friends = book(&[name]);
-        let words_alone = Known { titles: &titles, friends: &friends, toy_name: "Teddy", is_sure: true, likely: &[] };
+        let words_alone =
+            Known { titles: &titles, friends: &friends, toy_name: "Teddy", clarity: Clarity::Clear, likely: &[] };
         let likely = ["send a message to", "i want to talk to", "call", "a message for", "tell"]
             .map(|phrase| [Likely { text: format!("{phrase} {}", name.to_lowercase()), regret: 0.0 }]);
         // All sentences with all names would take minutes: each name gets a part of them, every phrase in turn.
