@@ -80,7 +80,7 @@ fn main() {
         return;
     }
     if more.iter().any(|word| word == "spoken") {
-        runtime.block_on(spoken::print(&model));
+        runtime.block_on(spoken::print(&model, more.iter().any(|word| word == "quick")));
         return;
     }
     runtime.block_on(figures(program, &model, count));
