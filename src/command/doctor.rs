@@ -198,8 +198,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
     if let Some(fault) = speech.fault_of_languages() {
         report("languages", Err(fault))?;
     }
-    let spoken = speech.known_languages();
-    let family = Language::of_family(&spoken);
+    let family = Language::of_family(&speech.languages);
     let voice = if speech.voice.is_empty() { family.voice } else { &speech.voice };
     let speaker = server::speaker(config);
     let synthesiser = speaker.check(voice).await;
@@ -218,7 +217,7 @@ async fn check_needs(config: &Config) -> Result<usize, Failure> {
             }
             for language in languages::all() {
                 let is_family = language.code == family.code;
-                if is_family || spoken.iter().any(|code| code == language.code) {
+                if is_family || speech.languages.iter().any(|code| code == language.code) {
                     let voice = if is_family && !own.name.is_empty() { own } else { language.code.into() };
                     report(&format!("voice of {}", language.code), speaker.check_voice(voice).await)?;
                 }

@@ -285,7 +285,7 @@ impl Hub {
 
     /// The language of notices and opening sounds. An answer to a child is in the language of the question.
     pub(super) fn family_language(&self) -> &'static Language {
-        Language::of_family(&self.config.speech.known_languages())
+        Language::of_family(&self.config.speech.languages)
     }
 
     /// Loads the voices of Piper for the hub's languages. Without them, espeak-ng speaks, and the log says so.

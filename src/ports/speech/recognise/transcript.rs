@@ -37,10 +37,12 @@ const SURE_MIN: f32 = 0.75;
 impl Transcript {
     /// How clearly the words were heard. A name that was heard instead of another word is seldom clear.
     pub fn clarity(&self) -> Clarity {
-        match self.weakest >= SURE_MIN {
-            _ if self.has_pause => Clarity::Interrupted,
-            true => Clarity::Clear,
-            false => Clarity::Unclear,
+        if self.has_pause {
+            Clarity::Interrupted
+        } else if self.weakest >= SURE_MIN {
+            Clarity::Clear
+        } else {
+            Clarity::Unclear
         }
     }
 }

@@ -32,12 +32,13 @@ impl Voices {
     pub(super) fn of_folder(folder: &Path) -> Self {
         let mut voices = Self::default();
         let folder = folder.join("voices");
+        let without_voices = |cause: &dyn std::fmt::Display| {
+            format!("{}: {cause}; espeak-ng speaks; scripts/get-voice fetches voices", folder.display())
+        };
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                let fault =
-                    format!("{}: {error}; espeak-ng speaks; scripts/get-voice fetches voices", folder.display());
-                voices.faults.push(fault);
+                voices.faults.push(without_voices(&error));
                 return voices;
             }
         };
@@ -56,11 +57,7 @@ impl Voices {
             }
         }
         if voices.found.is_empty() {
-            let fault = format!(
-                "{}: there is no voice that can be used; espeak-ng speaks; scripts/get-voice fetches voices",
-                folder.display()
-            );
-            voices.faults.push(fault);
+            voices.faults.push(without_voices(&"there is no voice that can be used"));
         }
         voices.found.sort_by(|one, other| one.name.cmp(&other.name));
         voices.faults.sort();
