@@ -24,6 +24,7 @@ use crate::edge::control::{self, Command, PartyName, Response};
 use crate::edge::spec::{self, Document};
 use crate::edge::wire::now;
 use crate::ports::qr;
+use crate::ports::speech::let_threads_sleep;
 use crate::server;
 use crate::service::{self, Failure};
 
@@ -387,6 +388,9 @@ enum ToyAction {
 /// The runtime is here and not in the program, which would otherwise be compiled with all asynchronous code of the hub
 /// once more.
 pub fn run(arguments: Arguments) -> Result<(), Failure> {
+    if matches!(arguments.action, Action::Serve | Action::Hear { .. }) {
+        let_threads_sleep();
+    }
     let runtime = runtime::start().map_err(|error| Failure::Command(format!("cannot start the runtime: {error}")))?;
     // On a worker thread, as the size of the main thread's stack cannot be set here.
     let command = runtime.spawn(execute(arguments));

@@ -1,6 +1,6 @@
 //! Commands and messages at once: the time from the upload of a command to its answer on an idle machine, beside a
 //! process that takes one core, and beside that and 1,000 MQTT messages a second through the same hub; and the latency
-//! of these messages with and without commands. With `BENCH_PICTURE`, a file, draws the last over time, with one thread.
+//! of these messages with and without commands. With `BENCH_PICTURE`, a file, draws the last over time, with two threads.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,7 +55,7 @@ pub async fn print(program: &str, model: &std::path::Path, count: usize) {
         let beside = messages.stop().await;
         row(&of("one core taken, and messages"), Some(&answers), Some(&beside));
         drop(burner);
-        if let (1, Some(file)) = (threads, std::env::var_os("BENCH_PICTURE")) {
+        if let (2, Some(file)) = (threads, std::env::var_os("BENCH_PICTURE")) {
             picture(file.as_ref(), &alone, &answers, &beside);
         }
     }

@@ -24,9 +24,8 @@ settings! {
         /// Recordings that are recognised at once; each needs its own memory, about 150 MB with the model "base". 0 is
         /// one for every two processors of the machine, and four at most.
         workers: usize = 0 => MayBeZero;
-        /// Threads for each of them. Several are faster on an idle machine, and much slower beside other busy
-        /// processes, as they wait for each other without giving up their processors.
-        threads: usize = 1;
+        /// Threads for each of them. 0 is two if the machine has two processors for each of them, otherwise one.
+        threads: usize = 0 => MayBeZero;
         /// Recordings that may wait for recognition. Beyond that, a toy with several waiting recordings gets code 17
         /// (busy).
         queue_max: usize = 64;

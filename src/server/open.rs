@@ -25,7 +25,9 @@ use crate::ports::router::{
     Disk, DiskError, DiskLimits, ForwardId, Heard, Overflow, Publication, Router, RouterLimits,
 };
 use crate::ports::space::{Space, is_disk_full};
-use crate::ports::speech::{ComparisonLimits, PiperSettings, RecogniserSettings, Speaker, SpeakerSettings};
+use crate::ports::speech::{
+    ComparisonLimits, PiperSettings, RecogniserSettings, Speaker, SpeakerSettings, threads_sleep,
+};
 use crate::ports::store::{
     Location, RestoreState, Server, Store, StoreError, StoreSettings, UserLevel, check_files, damage, is_open,
 };
@@ -367,17 +369,19 @@ pub fn speaker(config: &Config) -> Speaker {
     })
 }
 
+/// The most threads of one recognition by default.
+const THREADS_MAX: usize = 2;
+
 /// The settings of speech recognition, with this model.
 pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> RecogniserSettings {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let workers = if config.workers == 0 { workers_for(processors) } else { config.workers };
     RecogniserSettings {
         model,
         sha256: Some(config.model_sha256.clone()).filter(|hash| !hash.is_empty()),
         languages: config.known_languages(),
-        workers: match config.workers {
-            0 => workers_for(std::thread::available_parallelism().map_or(1, usize::from)),
-            workers => workers,
-        },
-        threads: config.threads,
+        workers,
+        threads: if config.threads == 0 { threads_for(processors, workers, threads_sleep()) } else { config.threads },
         queue_max: config.queue_max,
         wait_limit: seconds(config.wait_timeout_s),
         time_limit: seconds(config.recognise_timeout_s),
@@ -389,9 +393,14 @@ pub fn recogniser_settings(config: &config::Speech, model: PathBuf) -> Recognise
     }
 }
 
-/// How many recordings are recognised at once on a machine with so many processors: half of them stay for messages.
+/// How many recordings are recognised at once on a machine with so many processors.
 fn workers_for(processors: usize) -> usize {
     (processors / 2).clamp(1, 4)
+}
+
+/// The threads of each of so many recognitions.
+fn threads_for(processors: usize, workers: usize, sleep: bool) -> usize {
+    if sleep { (processors / workers.max(1)).clamp(1, THREADS_MAX) } else { 1 }
 }
 
 /// The reply engine of the configuration.
@@ -483,9 +492,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn speech_leaves_half_of_the_processors_to_messages() {
-        for (processors, workers) in [(1, 1), (2, 1), (3, 1), (4, 2), (8, 4), (64, 4)] {
+    fn recognitions_share_the_processors() {
+        for (processors, workers, threads) in [(1, 1, 1), (2, 1, 2), (3, 1, 2), (4, 2, 2), (8, 4, 2), (64, 4, 2)] {
             assert_eq!(workers_for(processors), workers, "{processors}");
+            assert_eq!(threads_for(processors, workers, true), threads, "{processors}");
+            assert_eq!(threads_for(processors, workers, false), 1, "{processors}");
         }
+        assert_eq!(threads_for(2, 4, true), 1, "an operator wants four at once");
     }
 }

@@ -480,6 +480,10 @@ async fn a_hub_that_is_used_and_stopped_in_order_logs_no_warning() {
     assert!(log.contains("speech recognition is ready"), "{log}");
     let loud: Vec<&str> = log.lines().filter(|line| line.contains(" WARN ") || line.contains("ERROR ")).collect();
     assert!(loud.is_empty(), "{loud:#?}");
+    // A thread sleeps while it waits for another, or there would be one.
+    let processors = std::thread::available_parallelism().unwrap().get();
+    let threads = format!("threads={}", processors.min(2));
+    assert!(log.contains(&threads), "{threads} is missing: {log}");
     // whisper.cpp itself writes some sixty lines about a model; the hub writes one.
     let of_speech: Vec<&str> =
         log.lines().filter(|line| line.contains("whisper") || line.contains("recognise")).collect();

@@ -15,6 +15,6 @@ pub use grammar::{Clarity, Grammar, Likely};
 pub use listen::{LISTENER_HZ, Listener, ListenerSettings, Progress};
 pub use recognise::{
     ComparisonLimits, Expectation, ModelDescription, ModelError, ModelKind, NoTranscript, RecogniseError, Recogniser,
-    RecogniserSettings, Seconds, Transcript,
+    RecogniserSettings, Seconds, Transcript, let_threads_sleep, threads_sleep,
 };
 pub use speak::{PiperError, PiperSettings, Sentences, SpeakError, Speaker, SpeakerSettings, Voice};

@@ -15,6 +15,7 @@ mod tensors;
 #[cfg(test)]
 mod tests;
 mod transcript;
+mod waiting;
 
 use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -26,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 use whisper_rs::{WhisperContext, WhisperContextParameters};
 
 use crate::ports::audio::Sound;
@@ -38,6 +39,7 @@ pub use model::{ModelDescription, ModelError, ModelKind};
 use queue::FairQueue;
 use stop::Stop;
 pub use transcript::{Expectation, NoTranscript, RecogniseError, Seconds, Transcript};
+pub use waiting::{let_threads_sleep, threads_sleep};
 
 /// The stack of a worker; whisper.cpp's regular expressions recurse.
 const STACK_BYTES: usize = 8 << 20;
@@ -127,6 +129,12 @@ impl Recogniser {
         let context = WhisperContext::new_with_params(path, WhisperContextParameters::default())
             .map_err(|error| ModelError::Refused(error.to_string()))?;
         let threads = settings.threads.max(1);
+        if threads > 1 && !threads_sleep() {
+            warn!(
+                threads,
+                "the threads of a recognition do not sleep while they wait: beside busy processes it takes long"
+            );
+        }
         let parts = closest::Parts::of(&context);
         let model = Arc::new(Model {
             parts,
@@ -148,7 +156,7 @@ impl Recogniser {
             recogniser.start_worker(&model)?;
         }
         let (model, seconds) = (&recogniser.description, started.elapsed().as_secs_f32());
-        info!(%model, seconds, "speech recognition is ready");
+        info!(%model, threads, seconds, "speech recognition is ready");
         Ok(recogniser)
     }
 
