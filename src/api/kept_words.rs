@@ -23,7 +23,7 @@ pub const SUBJECT: Subject = Subject {
 request! {
     /// Sets whether the recognised words of a toy's child are kept for its guardians. It is off for every toy, and can be
     /// turned on only if the operator of the hub permits it (`speech.keep_words`). Turning it off deletes the words. Both
-    /// are entries of the audit log. Added.
+    /// are entries of the audit log. Needs a token, also at a place of the guardian. Added.
     struct KeepWords {
         /// A guardian of the toy.
         caller as "user_id": CallerId<UserId>,
@@ -35,11 +35,11 @@ request! {
 }
 
 impl Call for KeepWords {
-    const FACTS: Facts = Facts::new("keep_words", Permitted::Named, "done");
+    const FACTS: Facts = Facts::new("keep_words", Permitted::NamedByToken, "done");
     type Answer = Nothing;
 
     async fn handle(self, context: &CallContext) -> Result<Nothing, DomainError> {
-        let user = context.acting(self.caller).await?;
+        let user = context.acting_by_token(self.caller).await?;
         context.hub.set_keep_words(&user, &self.toy, self.keep.0, context.now).await?;
         Ok(Nothing {})
     }
@@ -47,7 +47,8 @@ impl Call for KeepWords {
 
 request! {
     /// The words of a toy's child that are kept, newest first, with what the hub did. They are deleted after
-    /// `retention.words_days`. All reading by one guardian within an hour is one entry of the audit log. Added.
+    /// `retention.words_days`. All reading by one guardian within an hour is one entry of the audit log. Needs a token, also at a
+    /// place of the guardian. Added.
     struct KeptWords {
         /// A guardian of the toy.
         caller as "user_id": CallerId<UserId>,
@@ -61,11 +62,11 @@ request! {
 }
 
 impl Call for KeptWords {
-    const FACTS: Facts = Facts::new("kept_words", Permitted::Named, "done");
+    const FACTS: Facts = Facts::new("kept_words", Permitted::NamedByToken, "done");
     type Answer = Vec<Words>;
 
     async fn handle(self, context: &CallContext) -> Result<Vec<Words>, DomainError> {
-        let user = context.acting(self.caller).await?;
+        let user = context.acting_by_token(self.caller).await?;
         let limit = self.limit.map_or(DEFAULT, |limit| limit.0) as usize;
         let before = self.before.unwrap_or(Timestamp::MAX);
         let found = context.hub.kept_words(&user, &self.toy, before, limit, context.now).await?;

@@ -118,6 +118,8 @@ pub enum Permitted {
     Token,
     /// A caller that may act for the party in the [`CallerId`] field of the request.
     Named,
+    /// Such a caller that also presents a token: others at its address may not see or do this.
+    NamedByToken,
     /// A caller that may act for the user who answers the friend request.
     Answerer,
     /// A client that has logged in on its connection.
@@ -238,9 +240,11 @@ impl Entry {
         });
         match self.facts.permitted {
             Permitted::Answerer => kind == PartyKind::App,
-            Permitted::Anybody | Permitted::Token | Permitted::Named | Permitted::Connected => {
-                named.is_none_or(|only| only == kind)
-            }
+            Permitted::Anybody
+            | Permitted::Token
+            | Permitted::Named
+            | Permitted::NamedByToken
+            | Permitted::Connected => named.is_none_or(|only| only == kind),
         }
     }
 }
@@ -331,6 +335,14 @@ impl CallContext {
             Authority::Token(_) => DomainError::UnknownParty,
         };
         P::of(party).ok_or(wrong_kind)
+    }
+
+    /// As [`Self::acting`], for a caller that presents a token. Errors: as there; `Unauthorized` without a token.
+    pub async fn acting_by_token<P: Acting>(&self, caller: CallerId<P>) -> Result<P, DomainError> {
+        match self.authority {
+            Authority::Token(None) => Err(DomainError::Unauthorized),
+            Authority::Token(Some(_)) | Authority::Party(_) => self.acting(caller).await,
+        }
     }
 
     /// The party that the request names, if the caller may act for it or is a guardian of the toy that it names; and

@@ -19,7 +19,12 @@ fn each_name_stands_for_one_call() {
 fn calls_for_a_party_name_it() {
     for call in calls() {
         let named = (call.fields)().iter().filter(|field| matches!(field.presence, Presence::Caller(_))).count();
-        assert_eq!(named, usize::from(call.facts.permitted == Permitted::Named), "{}", call.facts.name);
+        assert_eq!(
+            named,
+            usize::from(matches!(call.facts.permitted, Permitted::Named | Permitted::NamedByToken)),
+            "{}",
+            call.facts.name
+        );
         let is_connected = call.facts.permitted == Permitted::Connected;
         assert_eq!(is_connected, call.facts.served_at == ServedAt::Connection, "{}", call.facts.name);
     }

@@ -344,11 +344,18 @@ impl Hub {
                     let names = Names::of_friends(language, [names_of(friend)]);
                     match intent::confirm(said, &names, 0) {
                         Some(true) => return Ok(start_message(talk, friend)),
-                        Some(false) => return Ok(Decision::line(language, &Line::NoSuchFriend)),
+                        Some(false) => return Ok(ask_back(talk, &Line::WhoFor, Question::WhoFor)),
                         None => {}
                     }
                 }
             }
+            Some(Question::WhoFor) => match intent::named(said, heard.clarity(), &scene.friend_names(language)) {
+                Intent::Unknown if intent::agree(said, language) == Some(false) => {
+                    return Ok(Decision::line(language, &Line::NotNow));
+                }
+                Intent::Unknown => {}
+                intent => return self.carry_out(talk, intent, said).await,
+            },
             Some(Question::When(kind, words)) => {
                 if let Some(when) = intent::time(said, &scene.toy_name, language, kind) {
                     let wish = Wish { kind, when: None, words };
@@ -406,7 +413,7 @@ impl Hub {
             Intent::Louder => return Ok(command(talk, ToyCommand::Louder)),
             Intent::Softer => return Ok(command(talk, ToyCommand::Softer)),
             Intent::NoSuchTitle => Line::NoSuchTitle,
-            Intent::NoSuchFriend => Line::NoSuchFriend,
+            Intent::NoSuchFriend => return Ok(ask_back(talk, &Line::NoSuchFriend, Question::WhoFor)),
             Intent::Time => Line::Time(clock),
             Intent::Date => Line::Date(clock),
             Intent::Sum(value) => Line::Sum(value),

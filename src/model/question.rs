@@ -9,6 +9,8 @@ pub enum Question {
     Title([ContentId; 2]),
     /// The friend to start a message to.
     Friend([Party; 2]),
+    /// Which friend the message is for.
+    WhoFor,
     /// Whether the message is for this friend.
     IsItFor(Party),
     /// When a reminder of this kind, with these words, is wanted.

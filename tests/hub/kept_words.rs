@@ -46,6 +46,10 @@ async fn words_are_kept_only_if_the_operator_and_a_guardian_wish_it() {
     assert_eq!(kept.as_array().unwrap().len(), 1, "{kept}");
     assert_eq!((&kept[0]["words"], &kept[0]["action"]), (&json!("hello purple elephant"), &json!("answered")));
     assert_ne!(world.post_as(&eve, "/kept_words", list(&eve.id, &toy.id)).await["code"], 0);
+    // Others at the guardian's address, where a call needs no token, neither read them nor turn them on or off.
+    for (call, fields) in [("/kept_words", list(&mia.id, &toy.id)), ("/keep_words", wanted(&mia.id))] {
+        assert_eq!(world.post(call, fields).await.1["code"], 10, "{call}");
+    }
     let log = std::fs::read_to_string(world.log()).unwrap().to_lowercase();
     assert!(!log.contains("purple"), "words are never logged");
 }

@@ -28,16 +28,34 @@ impl Hub {
         sound: Sound,
         now: Timestamp,
     ) -> Result<Answered, Unanswered> {
-        let friends = self.store.friends(&Party::from(toy.clone())).await;
-        let friends =
-            friends.map_err(|error| Unanswered { error: error.into(), expected: Expected::Message(friend.clone()) })?;
-        let entry = friends.into_iter().find(|entry| entry.party == friend).ok_or(DomainError::NotFriends)?;
-        let draft = Draft { friend, remark: entry.remark, sound: Arc::new(sound), unclear: 0 };
+        let remark = self.remark_of(toy, &friend).await?;
+        let draft = Draft { friend, remark, sound: Arc::new(sound), unclear: 0 };
         if self.config.speech.confirm_messages {
             return Ok(self.ask_about(toy, draft, Vec::new(), now));
         }
         let sent = self.send_turn(toy, &draft.friend, Arc::clone(&draft.sound), now).await;
         sent.map_err(|error| unsent(error, draft))
+    }
+
+    /// Asks a child that has said nothing once more for its message to a friend. Errors: `NotFriends`.
+    pub async fn ask_for_message(
+        self: &Arc<Self>,
+        toy: &ToyId,
+        friend: Party,
+        now: Timestamp,
+    ) -> Result<Answered, Unanswered> {
+        let remark = self.remark_of(toy, &friend).await?;
+        let telling = self.tell_line(toy, &Line::SayYourMessage(&remark), now);
+        Ok(Answered { telling, expected: Expected::Message { friend, is_last_chance: true } })
+    }
+
+    /// The name of a friend, as the family calls it.
+    async fn remark_of(&self, toy: &ToyId, friend: &Party) -> Result<String, Unanswered> {
+        let friends = self.store.friends(&Party::from(toy.clone())).await;
+        let friends =
+            friends.map_err(|error| Unanswered { error: error.into(), expected: Expected::message(friend.clone()) })?;
+        let entry = friends.into_iter().find(|entry| entry.party == *friend).ok_or(DomainError::NotFriends)?;
+        Ok(entry.remark)
     }
 
     /// What a child says about its message: to send it, to speak it again, to hear it, or not to send it. Errors: as of
@@ -66,7 +84,7 @@ impl Hub {
             Some(DraftWish::Send) => self.send_turn(toy, &draft.friend, draft.sound, now).await,
             Some(DraftWish::Again) => {
                 let telling = self.tell_line(toy, &Line::SayYourMessage(&draft.remark), now);
-                Ok(Answered { telling, expected: Expected::Message(draft.friend) })
+                Ok(Answered { telling, expected: Expected::message(draft.friend) })
             }
             Some(DraftWish::Play) => {
                 let wav = self.wav_of(toy, Arc::clone(&draft.sound)).await?;

@@ -97,10 +97,22 @@ pub enum Expected {
     /// Anything.
     #[default]
     Anything,
-    /// The message to this friend.
-    Message(Party),
+    /// A message.
+    Message {
+        /// Its receiver.
+        friend: Party,
+        /// Whether the child was asked for it twice, as it had said nothing.
+        is_last_chance: bool,
+    },
     /// Whether to send this message.
     Answer(Draft),
+}
+
+impl Expected {
+    /// A message to a friend, which the child is asked for once more if it says nothing.
+    pub(super) fn message(friend: Party) -> Self {
+        Self::Message { friend, is_last_chance: false }
+    }
 }
 
 type Recognising = Pin<Box<dyn Future<Output = Recognised> + Send>>;
@@ -160,7 +172,7 @@ impl Hub {
             Decided::Reply(said) => (vec![Told::Reply { said, language }], Expected::Anything),
             Decided::Messages => (self.unread_to_tell(toy, language).await?, Expected::Anything),
             Decided::StartMessage { friend, prompt } => {
-                (vec![Told::Text { text: prompt, language }], Expected::Message(friend))
+                (vec![Told::Text { text: prompt, language }], Expected::message(friend))
             }
         };
         Ok(Answered { telling: tell(Arc::clone(self), toy.clone(), told, then, now), expected })
@@ -172,7 +184,7 @@ impl Hub {
         let seconds = Default::default();
         let (confidence, weakest) = (1.0, 1.0);
         let transcript =
-            Transcript { text, language, confidence, weakest, has_pause: false, likely: Vec::new(), seconds };
+            Transcript { text, language, confidence, weakest, may_lack_words: false, likely: Vec::new(), seconds };
         Heard::Words(transcript.into())
     }
 

@@ -72,7 +72,7 @@ fn words(text: &str) -> Heard {
         language: "en",
         confidence: 1.0,
         weakest: 1.0,
-        has_pause: false,
+        may_lack_words: false,
         likely: Vec::new(),
         seconds: Default::default(),
     };
@@ -289,7 +289,7 @@ async fn a_message_is_sent_when_the_child_says_so() {
                     }
                 }
                 // Spoken again.
-                Expected::Message(again) => {
+                Expected::Message { friend: again, .. } => {
                     assert_eq!(again, friend);
                     assert!(sentences.concat().contains("say your message"), "{sentences:?}");
                     hub.draft_turn(&toy, again, message.clone(), NOW).await.unwrap()
@@ -309,7 +309,7 @@ async fn a_friend_is_asked_about_if_a_word_of_the_sentence_is_uncertain() {
     let (hub, toy, _folder) = hub(Config::default()).await;
     let friend = hub.store.friends(&Party::from(toy.clone())).await.unwrap()[0].party.clone();
     let is_for_friend =
-        |answered: &Answered| matches!(&answered.expected, Expected::Message(party) if *party == friend);
+        |answered: &Answered| matches!(&answered.expected, Expected::Message { friend: party, .. } if *party == friend);
     let heard = |weakest| match words("call Rosa") {
         Heard::Words(spoken) => Heard::Words(Transcript { weakest, ..spoken.transcript }.into()),
         other => other,
@@ -344,7 +344,7 @@ async fn unclear_words_are_the_sentence_that_the_recording_is_like_and_a_message
         assert!(said.contains("for Rosa?") && matches!(expected, Expected::Anything), "{text}: {said}");
     }
     let (_, expected) = answer(words("yes")).await;
-    assert!(matches!(expected, Expected::Message(party) if party == friend));
+    assert!(matches!(expected, Expected::Message { friend: party, .. } if party == friend));
 }
 
 #[tokio::test(flavor = "multi_thread")]

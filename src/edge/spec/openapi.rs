@@ -116,7 +116,7 @@ fn operation(id: &str, tag: &str, about: &str, security: Value) -> Value {
 fn security(who: Permitted) -> Value {
     match who {
         Permitted::Anybody | Permitted::Connected => json!([]),
-        Permitted::Token => json!([bearer()]),
+        Permitted::Token | Permitted::NamedByToken => json!([bearer()]),
         Permitted::Named | Permitted::Answerer => optional_bearer(),
     }
 }

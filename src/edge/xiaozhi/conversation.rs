@@ -280,7 +280,7 @@ impl<'a, T: Transport> Conversation<'a, T> {
     /// Ends the turn without an answer. A message that was spoken still waits for its own.
     fn drop_turn(&mut self) {
         self.turn = None;
-        if matches!(self.expected, Expected::Message(_)) {
+        if matches!(self.expected, Expected::Message { .. }) {
             self.expected = Expected::Anything;
         }
     }

@@ -23,9 +23,9 @@ pub enum Clarity {
     /// One was not. So a message that is begun by few words, as by "call …", is asked about: "call a taxi" sounds like
     /// "call Alex".
     Unclear,
-    /// There was a pause, behind which words may be lost. So any message is asked about: "send a message to Anna … no,
-    /// don't".
-    Interrupted,
+    /// There was a pause, or more speech than the words take: words may be missing. So any message is asked about: "send a
+    /// message to Anna … no, don't".
+    Incomplete,
 }
 
 /// A sentence that a recording is like.

@@ -32,6 +32,7 @@ impl AskedRow {
             Question::IsItFor(friend) => ("is_it_for", vec![friend.to_string()]),
             Question::When(kind, words) => ("when", vec![kind.as_str().to_owned(), words.0.clone()]),
             Question::PlayMessages => ("play_messages", Vec::new()),
+            Question::WhoFor => ("who_for", Vec::new()),
         };
         Self { question: question.to_owned(), about, until }
     }
@@ -48,6 +49,7 @@ impl AskedRow {
                 Question::When(kind, ChildWords((*words).to_owned()))
             }
             ("play_messages", []) => Question::PlayMessages,
+            ("who_for", []) => Question::WhoFor,
             _ => return Err(StoreError::Corrupt("an unknown question to a child".into())),
         })
     }

@@ -34,7 +34,7 @@ impl Deciding {
         sound: Sound,
     ) -> Self {
         let expected = match expected {
-            Expected::Message(_) if matches!(heard, Heard::Nothing) => Expected::Anything,
+            Expected::Message { is_last_chance: true, .. } if matches!(heard, Heard::Nothing) => Expected::Anything,
             expected => expected,
         };
         let decided = decide(Arc::clone(hub), toy.clone(), expected.clone(), heard, sound);
@@ -66,7 +66,7 @@ impl Deciding {
 
     /// What the hub expects of the next turn, if the child does not hear the answer: a prompt that was not heard is none.
     pub(super) fn expected_unheard(self, expected: Expected) -> Expected {
-        if matches!(expected, Expected::Message(_)) { self.expected } else { expected }
+        if matches!(expected, Expected::Message { .. }) { self.expected } else { expected }
     }
 }
 
@@ -95,7 +95,10 @@ fn is_about_message(expected: &Expected) -> bool {
 async fn decide(hub: Arc<Hub>, toy: ToyId, expected: Expected, heard: Heard, sound: Sound) -> Decided {
     let now = wire::now();
     match expected {
-        Expected::Message(friend) => hub.draft_turn(&toy, friend, sound, now).await,
+        Expected::Message { friend, .. } if matches!(heard, Heard::Nothing) => {
+            hub.ask_for_message(&toy, friend, now).await
+        }
+        Expected::Message { friend, .. } => hub.draft_turn(&toy, friend, sound, now).await,
         Expected::Answer(draft) => hub.answer_draft(&toy, draft, &heard, now).await,
         Expected::Anything => Ok(hub.answer_turn(&toy, &heard, now).await?),
     }

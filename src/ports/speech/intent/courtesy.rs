@@ -33,6 +33,12 @@ pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Le
     parts
 }
 
+/// Whether a sentence goes on from another one: it begins with a word such as "and", or with another word and that.
+pub(super) fn goes_on(words: &[Word], lexicon: &Lexicon) -> bool {
+    let begins = |words: &[Word]| lexicon.joining.iter().any(|joining| starts_with(words, joining).is_some());
+    (0..2).filter_map(|start| words.get(start..)).any(begins)
+}
+
 /// Whether a sentence has more than words of courtesy and the toy's name.
 pub(super) fn says_something(words: &[Word], toy_name: &[Word], lexicon: &Lexicon) -> bool {
     let rest = without_courtesy(words, lexicon);

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use super::text;
-use crate::ports::speech::languages::{self, Language, Script, Sign};
+use crate::ports::speech::languages::{self, Language, Meaning, Script, Sign};
 
 /// The small words and numbers of a language, and of the first language of each other script: "play 小星星" has words of
 /// two. Two languages of one script would be confused with each other, "die" is no English word here.
@@ -23,6 +23,9 @@ pub(super) struct Lexicon {
     pub(super) courtesy_before: Vec<Vec<String>>,
     pub(super) courtesy_after: Vec<Vec<String>>,
     pub(super) greetings: Vec<Vec<String>>,
+    pub(super) joining: Vec<Vec<String>>,
+    /// The words of phrases, and others that are seldom a name.
+    pub(super) ordinary: HashSet<String>,
     pub(super) before_name: HashSet<String>,
     pub(super) before_noun: HashSet<String>,
     pub(super) before_relative: HashSet<String>,
@@ -67,6 +70,8 @@ impl Lexicon {
             courtesy_before: lists(small_words().map(|words| words.courtesy_before)),
             courtesy_after: lists(small_words().map(|words| words.courtesy_after)),
             greetings: lists(small_words().map(|words| words.greetings)),
+            joining: lists(small_words().map(|words| words.joining)),
+            ordinary: set(names().map(|names| names.ordinary)).into_iter().chain(words_of_phrases(language)).collect(),
             before_name: set(names().map(|names| names.before_name)),
             before_noun: set(names().map(|names| names.before_noun)),
             before_relative: set(names().map(|names| names.before_relative)),
@@ -82,6 +87,13 @@ impl Lexicon {
     pub(super) fn of_script(&self, script: Script) -> Option<&'static Language> {
         self.languages.iter().copied().find(|language| language.script == script)
     }
+}
+
+/// The words of the phrases of a language that name no friend, such as "music".
+fn words_of_phrases(language: &Language) -> impl Iterator<Item = String> {
+    let plain = language.phrases.iter().filter(|(meaning, _)| !matches!(meaning, Meaning::Friend(_)));
+    let texts = plain.flat_map(|(_, texts)| texts.iter());
+    texts.flat_map(|text| split(text)).filter(|word| word.chars().all(char::is_alphabetic))
 }
 
 fn split(entry: &str) -> Vec<String> {

@@ -133,6 +133,13 @@ pub fn confirm(transcript: &str, names: &Names, index: usize) -> Option<bool> {
     is_named.then_some(true)
 }
 
+/// The friend who was named as the answer to "who shall the message be for?".
+pub fn named(transcript: &str, clarity: Clarity, friends: &Names) -> Intent {
+    let spoken = word::words(&text::normalise(transcript), friends.lexicon);
+    let found = friends.find_in_answer(&spoken).friend(clarity != Clarity::Incomplete);
+    found.unwrap_or(Intent::Unknown)
+}
+
 /// The answer to a question for yes or no, if it is clear.
 pub fn agree(transcript: &str, language: &Language) -> Option<bool> {
     let lexicon = Lexicon::of(language);
@@ -170,8 +177,10 @@ fn understand_one(text: &str, known: Known<'_>, may_message: bool) -> Intent {
     spoken.truncate(WORDS_MAX);
     let toy_name = word::words(&text::normalise(known.toy_name), lexicon);
     let mut undecided = Intent::Unknown;
+    // "And then call Anna" is a piece of a story.
+    let clarity = if courtesy::goes_on(&spoken, lexicon) { Clarity::Incomplete } else { known.clarity };
     for (part, is_to_toy) in courtesy::parts_meant(&spoken, &toy_name, lexicon) {
-        match (understand_words(part, known, may_message && is_to_toy), undecided) {
+        match (understand_words(part, Known { clarity, ..known }, may_message && is_to_toy), undecided) {
             (Intent::Unknown, _) => {}
             // Without the toy's name at its end a request may be clear.
             (Intent::Message(friend), Intent::ConfirmFriend(asked)) if friend == asked => {

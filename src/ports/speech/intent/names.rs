@@ -76,6 +76,8 @@ struct Form {
     joined: Joined,
     /// Its weight, relative to the name itself.
     factor: f64,
+    /// Whether it is the friend's name for sure, and not a part that another person may have, too.
+    is_sure: bool,
 }
 
 /// The result of a search.
@@ -184,10 +186,13 @@ impl Names {
                 .filter(|window| window.length.abs_diff(form.words.len()) <= 1)
                 .filter(|window| place != Anchor::AtStart || window.may_begin(form))
                 .filter(|window| place != Anchor::Whole || window.length == spoken.len())
+                // "Uncle Bob" is not called by the "Uncle" of Uncle Tim.
+                .filter(|window| form.is_sure || window.is_last || !form.is_relative())
                 .map(|window| {
                     // In the place of a friend's name, "will" and "the bell" are more often words than Will and Belle, and
                     // "Jack Frost" is not Jack.
-                    let may_be_other = self.is_noun(window, form) || form.is_small() || !window.is_last;
+                    let may_be_other =
+                        self.is_noun(window, form) || form.is_ordinary() || !form.is_sure || !window.is_last;
                     let is_other = place == Anchor::AtStart && may_be_other;
                     let is_the_same = score::is_the_same(&window.joined, &form.joined) && !is_other;
                     (form.likeness(&window.joined), window.length, is_the_same)
@@ -278,7 +283,7 @@ impl Form {
     fn new(index: usize, name: &str, factor: f64, lexicon: &Lexicon) -> Option<Self> {
         let words = word::words(&text::normalise(name), lexicon);
         let joined = Joined::new(&words);
-        (!words.is_empty()).then_some(Self { index, words, joined, factor })
+        (!words.is_empty()).then_some(Self { index, words, joined, factor, is_sure: true })
     }
 
     /// The name itself, other words for the same relative, and the parts that one is called by.
@@ -298,9 +303,13 @@ impl Form {
                 forms.extend(Self::new(index, &format!("{}{}", second.text, third.text), PART_OF_NAME, lexicon));
             }
             [_, _, ..] => {
-                let parts =
-                    whole.words.iter().filter(|word| !word.is_chinese && word.text.len() >= 3 && !is_kin(&word.text));
-                forms.extend(parts.filter_map(|word| Self::new(index, &word.text, PART_OF_NAME, lexicon)));
+                // Of "Anna Miller" Anna is sure. Ben of "Mama of Ben", Tim of "Uncle Tim" and Miller may be others.
+                let is_own = whole.words.iter().all(|word| !word.is_small && !is_kin(&word.text));
+                let parts = whole.words.iter().enumerate().filter(|(_, word)| !word.is_chinese && word.text.len() >= 3);
+                forms.extend(parts.filter_map(|(at, word)| {
+                    let part = Self::new(index, &word.text, PART_OF_NAME, lexicon)?;
+                    Some(Self { is_sure: is_own && at == 0, ..part })
+                }));
             }
             _ => {}
         }
@@ -308,9 +317,9 @@ impl Form {
         forms
     }
 
-    /// Whether it has only words of which a sentence has many, too, such as Will or You.
-    fn is_small(&self) -> bool {
-        self.words.iter().all(|word| word.is_small)
+    /// Whether it has only words that a sentence may have, too, such as Will, You or Music.
+    fn is_ordinary(&self) -> bool {
+        self.words.iter().all(|word| word.is_small || word.is_ordinary && !is_kin(&word.text))
     }
 
     /// Whether it begins with a word for a relative.

@@ -113,7 +113,7 @@ impl Phrase {
         match clarity {
             Clarity::Clear => true,
             Clarity::Unclear => self.is_explicit,
-            Clarity::Interrupted => false,
+            Clarity::Incomplete => false,
         }
     }
 

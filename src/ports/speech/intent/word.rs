@@ -32,6 +32,8 @@ pub(super) struct Word {
     pub(super) weight: f64,
     /// Whether it is one of the small words of the language, of which a sentence has many.
     pub(super) is_small: bool,
+    /// Whether it is a word of phrases, or another one that is seldom a name.
+    pub(super) is_ordinary: bool,
     /// Whether it is a Chinese character.
     pub(super) is_chinese: bool,
     /// Whether it turns a sentence into another one.
@@ -58,6 +60,7 @@ impl Word {
             // One or two letters are a small word, or the rest of one.
             weight: if lexicon.light.contains(text) || (is_latin && text.len() < 3) { LIGHT_WEIGHT } else { 1.0 },
             is_small: lexicon.light.contains(text) || lexicon.turning.contains(text),
+            is_ordinary: lexicon.ordinary.contains(text),
             is_chinese: chinese.is_some(),
             is_turning: lexicon.turning.contains(text),
             is_negation: lexicon.negations.contains(text),

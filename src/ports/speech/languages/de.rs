@@ -101,6 +101,7 @@ pub static GERMAN: Language = Language {
         courtesy_after: &[
             "danke", "dankeschön", "danke schön", "ok", "okay", "ja", "für mich", "mir", "vor", "ähm", "schnell",
         ],
+        joining: &["und", "dann", "also", "aber", "oder", "na", "da"],
         greetings: &["hey", "hi", "hallo", "ok", "okay", "guten morgen", "guten tag", "lieber", "liebe"],
         other_characters: "",
     },
@@ -127,6 +128,11 @@ pub static GERMAN: Language = Language {
         before_relative: &[
             "mein", "meine", "meinen", "meiner", "meinem", "unser", "unsere", "unserer", "unserem", "liebe", "lieben",
             "lieber", "kleine", "kleinen",
+        ],
+        ordinary: &[
+            "niemand", "niemanden", "jemand", "jemanden", "alle", "alles", "jeder", "jeden", "nichts", "etwas", "morgen",
+            "heute", "später", "gleich", "bald", "nochmal", "wieder", "hier", "da", "dort", "zurück", "hallo", "ja", "okay",
+            "hilfe", "bett", "essen",
         ],
         beside_title: &[
             "lied", "lieder", "song", "musik", "titel", "geschichte", "märchen", "hörspiel", "nochmal", "über", "hören",
@@ -677,6 +683,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoMusic => "Ich habe noch keine Musik. Frag bitte deine Eltern danach.".into(),
         Line::QuietTime => "Jetzt ist Ruhezeit. Musik hören wir später.".into(),
         Line::NoSuchFriend => "Diesen Namen kenne ich nicht. Für wen soll die Nachricht sein?".into(),
+        Line::WhoFor => "Für wen soll die Nachricht sein?".into(),
         Line::Done(ToyCommand::Stop) => "Gut, ich höre auf.".into(),
         Line::Done(ToyCommand::Louder) => "Gut, lauter.".into(),
         Line::Done(ToyCommand::Softer) => "Gut, leiser.".into(),

@@ -27,6 +27,7 @@ pub static ENGLISH: Language = Language {
     answers: &[
         (true, &[
             "yes", "yes please", "yeah", "yep", "yes i do", "yes that one", "right", "that is right", "yes it is", "sure",
+            "yes yes", "yes yes yes", "yes of course", "of course", "yes okay", "okay", "ok",
         ]),
         (false, &[
             "no", "no thank you", "nope", "no i do not", "not that one", "no not that one", "wrong", "no it is not",
@@ -90,6 +91,7 @@ pub static ENGLISH: Language = Language {
             "please", "now", "thanks", "thank you", "okay", "ok", "um", "for me", "to me", "a bit", "a little",
             "a little bit",
         ],
+        joining: &["and", "then", "so", "well", "but", "because", "or"],
         greetings: &["hey", "hi", "hello", "ok", "okay", "dear"],
         other_characters: "",
     },
@@ -110,6 +112,11 @@ pub static ENGLISH: Language = Language {
         before_name: &["to", "two", "too", "my", "the", "our", "friend", "dear", "little", "a"],
         before_noun: &["the", "a", "my", "our", "dear", "little"],
         before_relative: &["my", "our", "dear", "little"],
+        ordinary: &[
+            "nobody", "somebody", "someone", "anybody", "anyone", "everybody", "everyone", "nothing", "something",
+            "anything", "everything", "all", "tomorrow", "today", "tonight", "later", "soon", "again", "once", "more",
+            "here", "there", "home", "back", "hello", "yes", "okay", "call", "ring", "message", "bell", "bells", "roses", "help", "bed", "food",
+        ],
         beside_title: &["song", "music", "story", "again", "about", "with"],
     },
     numbers: Numbers {
@@ -597,6 +604,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoMusic => "I have no music yet. Please ask your parents for some.".into(),
         Line::QuietTime => "It is quiet time now. We will have music later.".into(),
         Line::NoSuchFriend => "I do not find this friend. Who shall the message be for?".into(),
+        Line::WhoFor => "Who shall the message be for?".into(),
         Line::Done(ToyCommand::Stop) => "All right, I stop.".into(),
         Line::Done(ToyCommand::Louder) => "All right, louder.".into(),
         Line::Done(ToyCommand::Softer) => "All right, softer.".into(),

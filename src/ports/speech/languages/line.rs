@@ -26,6 +26,8 @@ pub enum Line<'a> {
     QuietTime,
     /// The address book does not contain this friend.
     NoSuchFriend,
+    /// The friend that was asked about is not meant.
+    WhoFor,
     /// A command was carried out.
     Done(ToyCommand),
     /// The time of day.

@@ -111,6 +111,8 @@ pub(super) struct SmallWords {
     pub(super) courtesy_before: &'static [&'static str],
     /// Words of courtesy and fillers after the command.
     pub(super) courtesy_after: &'static [&'static str],
+    /// Those words and others with which a sentence goes on from another one, as in a story.
+    pub(super) joining: &'static [&'static str],
     /// Greetings; a name may follow.
     pub(super) greetings: &'static [&'static str],
     /// Variants of characters, each before the one that is used here.
@@ -129,6 +131,8 @@ pub(super) struct NameWords {
     pub(super) before_noun: &'static [&'static str],
     /// Those of them that relatives have, too: "my grandma".
     pub(super) before_relative: &'static [&'static str],
+    /// Words beside those of the phrases that are seldom names, though a friend may be called so.
+    pub(super) ordinary: &'static [&'static str],
     /// Words that are spoken with a title, but are not part of it.
     pub(super) beside_title: &'static [&'static str],
 }

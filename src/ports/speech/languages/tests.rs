@@ -114,6 +114,7 @@ fn lines() -> impl Iterator<Item = Line<'static>> {
         Line::NoMusic,
         Line::QuietTime,
         Line::NoSuchFriend,
+        Line::WhoFor,
         Line::Done(ToyCommand::Stop),
         Line::Done(ToyCommand::Louder),
         Line::Done(ToyCommand::Softer),

@@ -56,6 +56,7 @@ pub static CHINESE: Language = Language {
             "喂", "嗨", "你好", "那个", "哎", "我们来", "我们",
         ],
         courtesy_after: &["吧", "吗", "啊", "呀", "呢", "嘛", "谢谢", "好吗", "好不好"],
+        joining: &["然后", "那么", "所以", "但是", "而且", "因为"],
         greetings: &["你好", "嗨", "喂"],
         other_characters: "給给發发個个條条訊讯說说話话講讲聽听點点請请們们誰谁幾几現现謎谜語语聲声關关樂乐嗎吗來来麼么樣样號号禮礼媽妈\
     爺爷對对問问間间時时減减於于兩两隻只開开換换別别還还過过這这歡欢搖摇籃篮靜静覺觉閉闭暫暂調调電电訴诉題题",
@@ -80,6 +81,7 @@ pub static CHINESE: Language = Language {
         before_name: &["我", "的", "好", "朋", "友"],
         before_noun: &[],
         before_relative: &[],
+        ordinary: &[],
         beside_title: &["歌", "曲", "音", "乐", "故", "事", "听", "这"],
     },
     numbers: Numbers {
@@ -424,6 +426,7 @@ fn say(line: &Line<'_>) -> String {
         Line::NoMusic => "我还没有音乐，请爸爸妈妈帮忙放一些进来。".into(),
         Line::QuietTime => "现在要安静，音乐我们晚些再听。".into(),
         Line::NoSuchFriend => "我没找到这位朋友，你要发给谁呢？".into(),
+        Line::WhoFor => "你要发给谁呢？".into(),
         Line::Done(ToyCommand::Stop) => "好的，停下了。".into(),
         Line::Done(ToyCommand::Louder) => "好的，大声一点。".into(),
         Line::Done(ToyCommand::Softer) => "好的，小声一点。".into(),

@@ -42,6 +42,11 @@ const MARGIN: usize = RATE_HZ as usize * 3 / 10;
 /// The moments of a long pause, 0.7 s: a model may end behind it, or take what follows for another sentence.
 const LONG_PAUSE: usize = RATE_HZ as usize * 7 / 10 / HOP;
 
+/// Beside music or noise, a pause is softer than the loudest moments by only so much, …
+const NOISY_PAUSE_DB: f32 = 10.0;
+/// … and a word has so many moments that are louder: "no" is short.
+const LOUD_MOMENTS_MIN: usize = 5;
+
 /// Speech changes by at least so many decibels from moment to moment: notes and hums do by less than 1.
 const STEP_DB: f32 = 1.2;
 /// Over the whole it changes by so many, clear of noise which does by 2 and of a knock which does by less than 5, …
@@ -75,6 +80,8 @@ pub(super) struct Measures {
     pub(super) tone: f32,
     /// The moments of the longest pause between two parts that are no clicks.
     pub(super) pause: usize,
+    /// The moments from the first to the last that is no pause.
+    pub(super) extent: usize,
 }
 
 impl Measures {
@@ -94,12 +101,15 @@ pub(super) struct Spoken {
     pub(super) range: Range<usize>,
     /// Whether there is a long pause in it, with more than a click before and behind.
     pub(super) has_pause: bool,
+    /// How long it is, without the margin.
+    pub(super) seconds: f32,
 }
 
 /// The speech of a recording; `None` without any.
 pub(super) fn speech(samples: &[f32]) -> Option<Spoken> {
     let (measures, range) = measure(samples);
-    let spoken = range.map(|range| Spoken { range, has_pause: measures.pause > LONG_PAUSE });
+    let seconds = (measures.extent * HOP) as f32 / RATE_HZ as f32;
+    let spoken = range.map(|range| Spoken { range, has_pause: measures.pause > LONG_PAUSE, seconds });
     spoken.filter(|_| measures.may_be_speech())
 }
 
@@ -110,7 +120,8 @@ pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
         return (Measures { level_db: f32::NEG_INFINITY, ..Measures::default() }, None);
     };
     let threshold = (level_db - PAUSE_DB).max(PAUSE_FLOOR_DB);
-    let active: Vec<usize> = (0..moments.len()).filter(|at| moments[*at].level_db > threshold).collect();
+    let above = |threshold: f32| (0..moments.len()).filter(|at| moments[*at].level_db > threshold).collect::<Vec<_>>();
+    let (active, loud) = (above(threshold), above(level_db - NOISY_PAUSE_DB));
     let (Some(first), Some(last)) = (active.first(), active.last()) else {
         return (Measures { level_db, ..Measures::default() }, None);
     };
@@ -132,16 +143,16 @@ pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
         spread_db: (spread / active.len() as f32).sqrt(),
         step_db: percentile(steps, 0.5).unwrap_or_default(),
         tone: active.iter().filter(|at| moments[**at].is_tone).count() as f32 / active.len() as f32,
-        pause: longest_pause(&active),
+        pause: longest_pause(&active, MOMENTS_MIN).max(longest_pause(&loud, LOUD_MOMENTS_MIN)),
+        extent: last - first + 1,
     };
     (measures, Some(range))
 }
 
-/// The longest gap in the numbers of the moments that are not pauses, with so many before and behind it that they are no
-/// click.
-fn longest_pause(active: &[usize]) -> usize {
+/// The longest gap in the numbers of the moments that are not pauses, with at least `least` before and behind it.
+fn longest_pause(active: &[usize], least: usize) -> usize {
     let gaps = active.windows(2).enumerate().map(|(at, pair)| (at + 1, pair[1] - pair[0]));
-    let long = gaps.filter(|(before, _)| *before >= MOMENTS_MIN && active.len() - before >= MOMENTS_MIN);
+    let long = gaps.filter(|(before, _)| *before >= least && active.len() - before >= least);
     long.map(|(_, gap)| gap).max().unwrap_or_default()
 }
 

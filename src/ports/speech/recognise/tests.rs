@@ -223,6 +223,14 @@ fn a_long_pause_between_words_is_noticed_and_a_click_is_none() {
     assert!(!has_pause(&[&silence(1.0), &words, &silence(2.0)]));
     let click = vec![0.5; 300];
     assert!(!has_pause(&[&click, &silence(1.0), &words]));
+    // Beside noise that is 15 dB softer than the words.
+    let level = (words.iter().map(|x| x * x).sum::<f32>() / words.len() as f32).sqrt();
+    let mut hiss = sounds::noise();
+    let mut noise =
+        |seconds: f32| -> Vec<f32> { (0..(seconds * RATE_HZ as f32) as u32).map(|_| hiss() * level * 0.3).collect() };
+    let pause_s = |parts: &[&[f32]]| gate::measure(&parts.concat()).0.pause as f32 * 0.016;
+    assert!(pause_s(&[&noise(0.5), &words, &noise(1.2), &words, &noise(0.5)]) > 1.0);
+    assert!(pause_s(&[&noise(1.0), &words, &noise(1.0)]) < 0.5);
 }
 
 #[test]

@@ -19,8 +19,8 @@ pub struct Transcript {
     pub confidence: f32,
     /// The probability of the least certain part of a word, from 0 to 1.
     pub weakest: f32,
-    /// Whether there is a long pause in the speech.
-    pub has_pause: bool,
+    /// Whether there is a long pause in the speech, or more speech than the words take.
+    pub may_lack_words: bool,
     /// The sentences that the recording is most like, that with the least regret first, if it was compared with some.
     pub likely: Vec<Likely>,
     /// The time of each step.
@@ -37,8 +37,8 @@ const SURE_MIN: f32 = 0.75;
 impl Transcript {
     /// How clearly the words were heard. A name that was heard instead of another word is seldom clear.
     pub fn clarity(&self) -> Clarity {
-        if self.has_pause {
-            Clarity::Interrupted
+        if self.may_lack_words {
+            Clarity::Incomplete
         } else if self.weakest >= SURE_MIN {
             Clarity::Clear
         } else {

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{sleep_until, timeout};
 
@@ -95,9 +95,11 @@ pub enum PiperError {
 pub(super) struct Piper {
     settings: PiperSettings,
     /// The places of sentences that wait or are spoken.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// The turn to use the process.
-    turn: Semaphore,
+    turn: Arc<Semaphore>,
+    /// The sentence that is spoken: it is finished if its caller goes away.
+    speaking: Mutex<JoinSet<()>>,
     /// Locked by the holder of the turn, to take the process or to put it back.
     resting: Arc<Mutex<Resting>>,
     /// The start of another process after a failure, if there is one.
@@ -179,33 +181,56 @@ impl Sentence<'_> {
 impl Piper {
     /// It starts no process yet.
     pub(super) fn new(settings: PiperSettings) -> Self {
-        let places = Semaphore::new(settings.queue_max.clamp(1, Semaphore::MAX_PERMITS));
-        Self { settings, places, turn: Semaphore::new(1), resting: Arc::default(), restart: Mutex::default() }
+        let places = Arc::new(Semaphore::new(settings.queue_max.clamp(1, Semaphore::MAX_PERMITS)));
+        let turn = Arc::new(Semaphore::new(1));
+        Self { settings, places, turn, speaking: Mutex::default(), resting: Arc::default(), restart: Mutex::default() }
     }
 
     /// Speaks a sentence with the voice of a file. A `length_scale` of 2 is half as fast as the voice's own pace. Without
     /// a text it only loads the voice, and the sound is empty.
     pub(super) async fn speak(&self, voice: &Path, text: &str, length_scale: f32) -> Result<Sound, PiperError> {
-        let _place = self.places.try_acquire().map_err(|_| PiperError::Busy)?;
-        let turn = timeout(self.settings.timeout, self.turn.acquire()).await;
-        let _turn = turn.map_err(|_| PiperError::Busy)?.map_err(|_| PiperError::Busy)?;
-        let sentence = Sentence { voice, text, length_scale };
-        // A caller that goes away drops the process: its answer to this request must not be taken for a later one.
-        let spoken = match self.take(voice)? {
-            Some(process) => process.speak(&sentence, &self.settings).await,
-            None => first_sentence(&sentence, &self.settings).await,
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| PiperError::Busy)?;
+        let turn = timeout(self.settings.timeout, Arc::clone(&self.turn).acquire_owned()).await;
+        let turn = turn.map_err(|_| PiperError::Busy)?.map_err(|_| PiperError::Busy)?;
+        let process = self.take(voice)?;
+        let (settings, resting) = (self.settings.clone(), Arc::clone(&self.resting));
+        let (answer, outcome) = oneshot::channel();
+        let sentence = (voice.to_owned(), text.to_owned());
+        // A caller goes away when its device does. The answer to its request must not be taken for that to a later one, and
+        // a new process loads its voice for a second.
+        let speaking = async move {
+            let sentence = Sentence { voice: &sentence.0, text: &sentence.1, length_scale };
+            let spoken = match process {
+                Some(process) => process.speak(&sentence, &settings).await,
+                None => first_sentence(&sentence, &settings).await,
+            };
+            let spoken = match spoken {
+                Ok((process, outcome)) => {
+                    put_back(&resting, process);
+                    Ok(outcome)
+                }
+                Err(error) => {
+                    note_failure(&resting);
+                    Err(error)
+                }
+            };
+            drop((turn, place));
+            let _caller_gone = answer.send(spoken);
         };
-        match spoken {
-            Ok((process, outcome)) => {
-                put_back(&self.resting, process);
-                outcome.map_err(PiperError::Refused)
-            }
+        self.speak_in_background(speaking);
+        match outcome.await.map_err(|_| PiperError::Ended("the hub stops".into()))? {
+            Ok(outcome) => outcome.map_err(PiperError::Refused),
             Err(error) => {
-                note_failure(&self.resting);
                 self.start_again(voice);
                 Err(error)
             }
         }
+    }
+
+    fn speak_in_background(&self, speaking: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.speaking.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(speaking);
     }
 
     /// The process between two sentences, for tests that kill it.
@@ -214,8 +239,7 @@ impl Piper {
         locked(&self.resting).process.as_ref()?.child.id()
     }
 
-    /// The process; none if there was none yet, or a caller that went away has dropped it. After a failure no sentence
-    /// waits for another process.
+    /// The process; none if there was none yet. After a failure no sentence waits for another process.
     fn take(&self, voice: &Path) -> Result<Option<Process>, PiperError> {
         let mut resting = locked(&self.resting);
         match (resting.process.take(), resting.failures) {

@@ -14,6 +14,7 @@ async fn a_question_is_taken_once_in_time_and_is_the_same() {
         Question::Friend(friends),
         Question::When(ReminderKind::Alarm, ChildWords("feed the \"cat\"".into())),
         Question::PlayMessages,
+        Question::WhoFor,
     ];
     for question in questions {
         store.set_question(&toy, &question, 60.0).await.unwrap();

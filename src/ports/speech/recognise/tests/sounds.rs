@@ -14,7 +14,7 @@ fn sound(seconds: f32, mut at: impl FnMut(f32) -> f32) -> Sound {
 }
 
 /// White noise between -1 and 1.
-fn noise() -> impl FnMut() -> f32 {
+pub fn noise() -> impl FnMut() -> f32 {
     let mut state = 9u64;
     move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
