@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::clients::installed;
 use crate::sound;
-use crate::speech::{hearing_any, hearing_with};
+use crate::speech::{FOR_DAD, hearing_any, hearing_with};
 use crate::world::{Toy, World, within};
 
 struct PythonToy {
@@ -74,7 +74,7 @@ impl PythonToy {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_toy_in_python_plays_talks_and_obeys() {
-    let world = hearing_with("send a message to dad", &[]).await;
+    let world = hearing_with(FOR_DAD, &[]).await;
     let dad = world.user("dad").await;
     let toy = world.toy(&dad, "Fluffy").await;
     let folder = tempfile::tempdir().unwrap();

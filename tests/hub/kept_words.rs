@@ -5,7 +5,7 @@ use std::io::{Cursor, Read as _};
 use serde_json::{Value, json};
 
 use crate::calls::Edges;
-use crate::speech::{files_with, hearing_with};
+use crate::speech::{FOR_DAD, files_with, hearing_with};
 use crate::world::{Toy, User, World};
 
 const PERMITTED: (&str, &str) = ("TOYHUB_SPEECH__KEEP_WORDS", "true");
@@ -56,7 +56,7 @@ async fn words_are_kept_only_if_the_operator_and_a_guardian_wish_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kept_words_are_the_same_at_every_edge_and_in_the_export() {
-    let world = hearing_with("send a message to dad", &[PERMITTED]).await;
+    let world = hearing_with(FOR_DAD, &[PERMITTED]).await;
     let dad = world.user("dad").await;
     let toy = world.toy(&dad, "Fluffy").await;
     let (me, which) = (json!({"user_id": dad.id}), json!({"toy_id": toy.id}));
@@ -70,7 +70,7 @@ async fn kept_words_are_the_same_at_every_edge_and_in_the_export() {
     let kept = kept.as_array().unwrap();
     assert_eq!(kept.len(), 3);
     assert!(kept.windows(2).all(|pair| pair[0]["at"].as_f64() > pair[1]["at"].as_f64()), "newest first: {kept:?}");
-    let newest = json!({"at": kept[0]["at"], "words": "send a message to dad", "action": "message", "about": "Dad"});
+    let newest = json!({"at": kept[0]["at"], "words": FOR_DAD, "action": "message", "about": "Dad"});
     assert_eq!(kept[0], newest);
     let page = json!({"toy_id": toy.id, "limit": 1, "before": kept[0]["at"]});
     assert_eq!(edges.ok("kept_words", me.clone(), page).await, json!([kept[1]]));

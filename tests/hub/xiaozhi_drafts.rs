@@ -129,3 +129,40 @@ async fn a_message_that_could_not_be_sent_is_sent_when_the_child_says_so_again()
     assert!(sent.contains("on its way"), "{sent}");
     asked.assert_sent_once().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_says_nothing_is_asked_for_its_message_once_more() {
+    for silences in [1, 2] {
+        let world = hub(&[]).await;
+        let dad = world.user("dad").await;
+        let (url, token) = activate(&world, &dad, IDS).await;
+        let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+        let prompt = say(&mut device, "manual", "send a message to dad").await;
+        for number in 1..=silences {
+            device.listen("start", "manual").await;
+            let end = device.speak(&vec![0.0; 24_000]).await;
+            device.listen("stop", "manual").await;
+            let answer = device.play(end, false).await.sentences.join(" ");
+            assert_eq!(answer == prompt, number == 1, "{answer}");
+        }
+        if silences == 1 {
+            let asked = say(&mut device, "manual", "good night dad sleep well").await;
+            assert!(asked.contains("Shall I send it to Dad?"), "{asked}");
+        } else {
+            let answer = say(&mut device, "manual", "what is two plus three").await;
+            assert!(answer.contains('5'), "{answer}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_answers_the_question_who_a_message_is_for() {
+    let world = hub(&[]).await;
+    let dad = world.user("dad").await;
+    let (url, token) = activate(&world, &dad, IDS).await;
+    let mut device = Device::connect(&url, &token, IDS, FIRMWARES[3]).await;
+    let asked = say(&mut device, "manual", "send a message").await;
+    assert!(asked.contains("Who shall the message be for?"), "{asked}");
+    let prompt = say(&mut device, "manual", "for my dad").await;
+    assert!(prompt.contains("your message to Dad"), "{prompt}");
+}

@@ -80,7 +80,7 @@ pub(super) struct Measures {
     pub(super) tone: f32,
     /// The moments of the longest pause between two parts that are no clicks.
     pub(super) pause: usize,
-    /// The moments from the first to the last that is no pause.
+    /// The moments from the first to the last that is neither a pause nor a click, such as that of a button.
     pub(super) extent: usize,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn measure(samples: &[f32]) -> (Measures, Option<Range<usize>>) {
         step_db: percentile(steps, 0.5).unwrap_or_default(),
         tone: active.iter().filter(|at| moments[**at].is_tone).count() as f32 / active.len() as f32,
         pause: longest_pause(&active, MOMENTS_MIN).max(longest_pause(&loud, LOUD_MOMENTS_MIN)),
-        extent: last - first + 1,
+        extent: extent(&active),
     };
     (measures, Some(range))
 }
@@ -154,6 +154,14 @@ fn longest_pause(active: &[usize], least: usize) -> usize {
     let gaps = active.windows(2).enumerate().map(|(at, pair)| (at + 1, pair[1] - pair[0]));
     let long = gaps.filter(|(before, _)| *before >= least && active.len() - before >= least);
     long.map(|(_, gap)| gap).max().unwrap_or_default()
+}
+
+/// From the first to the last of the moments that are no pauses and have enough neighbours that they are no click.
+fn extent(active: &[usize]) -> usize {
+    let mut parts = active.chunk_by(|one, other| other - one == 1).filter(|part| part.len() >= LOUD_MOMENTS_MIN);
+    let Some(first) = parts.next() else { return 0 };
+    let last = parts.last().unwrap_or(first);
+    last.last().zip(first.first()).map_or(0, |(last, first)| last - first + 1)
 }
 
 struct Moment {
