@@ -52,7 +52,7 @@ struct Again {
     language: String,
     confidence: f32,
     weakest: f32,
-    has_pause: bool,
+    may_lack_words: bool,
     likely: Vec<(String, f32)>,
 }
 
@@ -109,7 +109,7 @@ impl Again {
             language: Language::of(&self.heard, &self.language).code,
             confidence: self.confidence,
             weakest: self.weakest,
-            has_pause: self.has_pause,
+            may_lack_words: self.may_lack_words,
             likely: likely.collect(),
             seconds: Seconds::default(),
         }
@@ -139,7 +139,7 @@ impl Order {
             "words": self.meaning(by_words.choose(&Limits::CHOSEN)),
             "tried": tried.map(|limits| intent(&limits)).collect::<Value>(),
             "weakest": heard.weakest,
-            "has_pause": heard.has_pause,
+            "may_lack_words": heard.may_lack_words,
             "second_ms": heard.seconds.second_pass.as_secs_f64() * 1e3,
             "comparison_ms": heard.seconds.comparison.as_secs_f64() * 1e3,
             "likely": heard.likely.iter().map(|likely| json!([likely.text, likely.regret])).collect::<Value>(),

@@ -160,7 +160,7 @@ fn longest_pause(active: &[usize], least: usize) -> usize {
 fn extent(active: &[usize]) -> usize {
     let mut parts = active.chunk_by(|one, other| other - one == 1).filter(|part| part.len() >= LOUD_MOMENTS_MIN);
     let Some(first) = parts.next() else { return 0 };
-    let last = parts.last().unwrap_or(first);
+    let last = parts.next_back().unwrap_or(first);
     last.last().zip(first.first()).map_or(0, |(last, first)| last - first + 1)
 }
 
