@@ -401,6 +401,12 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     outcome
 }
 
+/// The environment. A name that is no text is none of the hub's; a value that is no text is refused where it is read.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let variables = std::env::vars_os();
+    variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))
+}
+
 async fn execute(arguments: Arguments) -> Result<(), Failure> {
     let (path, optional) = match &arguments.config {
         Some(path) => (path.as_path(), false),
@@ -420,7 +426,7 @@ async fn execute(arguments: Arguments) -> Result<(), Failure> {
         Action::Completions { shell } => return manual::completions(&mut Arguments::command(), shell),
         _ => {}
     }
-    let load = || Config::load(path, optional, std::env::vars());
+    let load = || Config::load(path, optional, environment());
     let config = match arguments.action {
         // Works even with an invalid configuration file.
         Action::Config { .. } => Config::default(),

@@ -742,6 +742,12 @@ async fn a_recording_is_recognised_on_the_command_line_without_a_hub() {
         let [out, error] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
         (output.status.code(), out, error)
     };
+    // A variable of another program that is no text changes nothing.
+    let not_text = std::os::unix::ffi::OsStrExt::from_bytes(b"\xff");
+    let not_text: &std::ffi::OsStr = not_text;
+    let output = world.command(&["hear", "none.wav"]).env("OTHER", not_text).output().await.unwrap();
+    assert!(String::from_utf8(output.stderr).unwrap().contains("none.wav: "));
+
     let speech = speech.to_str().unwrap();
     let (code, out, _) = hear(&[speech, "--friend", "Tom", "--friend", "Grandma"]).await;
     let fields: Vec<(&str, &str)> = out.lines().map(|line| line.split_once('\t').unwrap()).collect();

@@ -33,10 +33,12 @@ pub(super) fn parts_meant<'a>(words: &'a [Word], toy_name: &[Word], lexicon: &Le
     parts
 }
 
-/// Whether a sentence goes on from another one: it begins with a word such as "and", or with another word and that.
+/// Whether a sentence goes on from another one, or into another one: it begins with a word such as "and", or with another
+/// word and that, or ends with one. "Now" may be a "no" that was misheard.
 pub(super) fn goes_on(words: &[Word], lexicon: &Lexicon) -> bool {
     let begins = |words: &[Word]| lexicon.joining.iter().any(|joining| starts_with(words, joining).is_some());
-    (0..2).filter_map(|start| words.get(start..)).any(begins)
+    let ends = lexicon.joining.iter().any(|joining| ends_with(words, joining).is_some());
+    ends || (0..2).filter_map(|start| words.get(start..)).any(begins)
 }
 
 /// Whether a sentence has more than words of courtesy and the toy's name.

@@ -467,6 +467,9 @@ fn a_sentence_with_more_than_the_request_is_asked_about() {
         ("and then call anna", "Anna"),
         ("so call anna", "Anna"),
         ("ok and send a message to anna", "Anna"),
+        // "No" was recognised as "now".
+        ("now send a message to anna", "Anna"),
+        ("send a message to anna now", "Anna"),
         // Friends of whom another person is a part, or who may be somebody else with that name.
         ("call ben", "Mama of Ben"),
         ("send a message to anna", "Teacher of Anna"),
@@ -496,7 +499,7 @@ fn a_sentence_with_more_than_the_request_is_asked_about() {
         "Hello Teddy! Send a message to Grandma.",
         "Hello. Send a message to Grandma. Thank you, Teddy!",
         "send a message to grandma teddy",
-        "please teddy call grandma now",
+        "please teddy call grandma",
         "tell grandma something",
     ] {
         let friends = Names::of_friends(&ENGLISH, [FriendNames { remark: "Grandma", nickname: "", toy_name: "" }]);

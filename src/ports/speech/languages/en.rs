@@ -91,7 +91,7 @@ pub static ENGLISH: Language = Language {
             "please", "now", "thanks", "thank you", "okay", "ok", "um", "for me", "to me", "a bit", "a little",
             "a little bit",
         ],
-        joining: &["and", "then", "so", "well", "but", "because", "or"],
+        joining: &["and", "then", "so", "well", "but", "because", "or", "now"],
         greetings: &["hey", "hi", "hello", "ok", "okay", "dear"],
         other_characters: "",
     },

@@ -226,7 +226,8 @@ fn a_long_pause_between_words_is_noticed_and_a_click_is_none() {
     let seconds = |parts: &[&[f32]]| gate::speech(&parts.concat()).unwrap().seconds;
     let alone = seconds(&[&words]);
     assert!((0.7..1.1).contains(&alone), "{alone}");
-    assert_eq!(seconds(&[&click, &silence(0.5), &words, &silence(0.5), &click]), alone, "a button");
+    let with_button = seconds(&[&click, &silence(0.5), &words, &silence(0.5), &click]);
+    assert!((with_button - alone).abs() < 0.1, "{with_button}");
     assert!(seconds(&[&words, &silence(0.3), &words]) > 2.0 * alone);
     // Beside noise that is 15 dB softer than the words.
     let level = (words.iter().map(|x| x * x).sum::<f32>() / words.len() as f32).sqrt();
