@@ -401,7 +401,7 @@ pub fn run(arguments: Arguments) -> Result<(), Failure> {
     outcome
 }
 
-/// The environment. A name that is no text is none of the hub's; a value that is no text is refused where it is read.
+/// The environment. A name that is no text is none of the hub's; in a value, U+FFFD stands for what is no text.
 fn environment() -> impl Iterator<Item = (String, String)> {
     let variables = std::env::vars_os();
     variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())))

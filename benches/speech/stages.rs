@@ -31,9 +31,10 @@ pub struct Stages {
 
 pub async fn measure(model: &Path, recordings: &[Recording]) -> Stages {
     let config = Config::default();
-    let recogniser = Recogniser::load(server::recogniser_settings(&config.speech, model.to_owned())).unwrap();
+    let settings = server::recogniser_settings(&config.speech, model.to_owned());
+    let mut direct = Direct::new(model, settings.threads);
+    let recogniser = Recogniser::load(settings).unwrap();
     let speaker = server::speaker(&config);
-    let mut direct = Direct::new(model, config.speech.threads);
     let titles: Vec<String> = (0..50).map(|number| format!("The Song of the {number} Bears")).collect();
     let titles = Names::of_titles(&ENGLISH, titles.iter().map(String::as_str));
     let friends = ["Grandma", "Grandpa", "Mum", "Dad", "Anna", "Ball Ball", "Tom", "Uncle Joe"];
